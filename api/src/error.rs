@@ -1,0 +1,199 @@
+//! Every error of the api, and how it is told: one match.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use common::db;
+use common::domain::Refusal;
+use common::queue::PublishError;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::problems::{self, Kind};
+
+/// Seconds after which a client may try again what a server's absence has kept from being done.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// Not JSON, or not of the expected shape.
+    Malformed(FieldError),
+    /// Of the expected shape, with values that can't be.
+    Invalid(Vec<FieldError>),
+    Unauthenticated,
+    Forbidden,
+    NotFound(String),
+    MethodNotAllowed,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    /// What was decided: not an error of the api.
+    Refused(Receipt),
+    SkuTaken,
+    UnknownWarehouse,
+    KeyReused,
+    NotAccepted {
+        id: Uuid,
+        source: PublishError,
+    },
+    Starting,
+    Database(db::Error),
+    Internal(String),
+}
+
+/// A place in a request and what is wrong there.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// Such as `items[2].qty`, or the name of a header.
+    pub(crate) field: String,
+    pub(crate) detail: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), detail: detail.into() }
+    }
+}
+
+/// A refusal with its place in the log.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    pub(crate) id: Uuid,
+    pub(crate) partition: u16,
+    pub(crate) sequence: i64,
+    pub(crate) refusal: Refusal,
+}
+
+/// What goes into a problem beside its kind.
+struct Told {
+    detail: Option<String>,
+    members: Value,
+    retry: bool,
+}
+
+impl Receipt {
+    /// The kind of problem, a sentence, and the members that say why.
+    pub(crate) fn tell(&self) -> (&'static Kind, String, Value) {
+        let (kind, detail, mut members) = match &self.refusal {
+            Refusal::UnknownProduct { product_ids } => (
+                &problems::UNKNOWN_PRODUCT,
+                format!("{} of the order's products are unknown.", product_ids.len()),
+                json!({ "productIds": product_ids }),
+            ),
+            Refusal::DeletedProduct { product_ids } => (
+                &problems::DELETED_PRODUCT,
+                format!("{} of the order's products are no longer sold.", product_ids.len()),
+                json!({ "productIds": product_ids }),
+            ),
+            Refusal::MixedCurrencies { currencies } => (
+                &problems::MIXED_CURRENCIES,
+                format!("The order's products are priced in {}.", currencies.join(", ")),
+                json!({ "currencies": currencies }),
+            ),
+            Refusal::TotalTooLarge => {
+                (&problems::TOTAL_TOO_LARGE, "The total is over 9,007,199,254,740,991.".to_owned(), json!({}))
+            }
+            Refusal::InsufficientStock { lines } => (
+                &problems::INSUFFICIENT_STOCK,
+                format!("{} of the order's lines asked for more than was available.", lines.len()),
+                json!({ "lines": lines }),
+            ),
+        };
+        if let Value::Object(members) = &mut members {
+            members.insert("partition".to_owned(), json!(self.partition));
+            members.insert("sequence".to_owned(), json!(self.sequence));
+        }
+        (kind, detail, members)
+    }
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Error {
+    fn told(&self) -> (&'static Kind, Told) {
+        let told = |detail: Option<String>, members| Told { detail, members, retry: false };
+        let plain = |detail: &str| told(Some(detail.to_owned()), json!({}));
+        match self {
+            Self::Malformed(error) => {
+                (&problems::MALFORMED, told(Some(error.detail.clone()), json!({ "errors": [error] })))
+            }
+            Self::Invalid(errors) => (&problems::INVALID, told(None, json!({ "errors": errors }))),
+            Self::Unauthenticated => (&problems::UNAUTHENTICATED, told(None, json!({}))),
+            Self::Forbidden => (&problems::FORBIDDEN, told(None, json!({}))),
+            Self::NotFound(detail) => (&problems::NOT_FOUND, plain(detail)),
+            Self::MethodNotAllowed => (&problems::METHOD_NOT_ALLOWED, told(None, json!({}))),
+            Self::BodyTooLarge => (&problems::BODY_TOO_LARGE, told(None, json!({}))),
+            Self::UnsupportedMediaType => (&problems::UNSUPPORTED_MEDIA_TYPE, told(None, json!({}))),
+            Self::Refused(receipt) => {
+                let (kind, detail, mut members) = receipt.tell();
+                if let Value::Object(members) = &mut members {
+                    members.insert("id".to_owned(), json!(receipt.id));
+                    members.insert("instance".to_owned(), json!(format!("/orders/{}", receipt.id)));
+                }
+                (kind, told(Some(detail), members))
+            }
+            Self::SkuTaken => (&problems::SKU_TAKEN, told(None, json!({}))),
+            Self::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, told(None, json!({}))),
+            Self::KeyReused => (&problems::KEY_REUSED, told(None, json!({}))),
+            Self::NotAccepted { id, source } => {
+                let accepted = if source.is_certain() { "no" } else { "unknown" };
+                let members = json!({ "id": id, "accepted": accepted });
+                (&problems::NOT_ACCEPTED, Told { detail: Some(format!("{source}.")), members, retry: true })
+            }
+            Self::Starting => (&problems::UNAVAILABLE, Told { retry: true, ..plain("The api has not reached its store yet.") }),
+            Self::Database(error) if error.is_passing() => {
+                (&problems::UNAVAILABLE, Told { retry: true, ..plain("The database does not answer.") })
+            }
+            Self::Database(_) | Self::Internal(_) => (&problems::INTERNAL, told(None, json!({}))),
+        }
+    }
+
+    /// What the client is not told, once, where it is handled.
+    fn log(&self) {
+        match self {
+            Self::Database(error) if error.is_passing() => {
+                tracing::warn!(error = error as &dyn std::error::Error, "the database does not answer");
+            }
+            Self::Database(error) => tracing::error!(error = error as &dyn std::error::Error, "the database"),
+            Self::Internal(detail) => tracing::error!(detail, "internal error"),
+            _ => {}
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.log();
+        let (kind, told) = self.told();
+        let mut response = problem(kind, told.detail, told.members);
+        if told.retry {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        if let Self::Unauthenticated = self {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The body of a problem.
+pub(crate) fn problem_body(kind: &Kind, detail: Option<String>, members: Value) -> Value {
+    let mut body = Map::new();
+    body.insert("type".to_owned(), json!(format!("/problems/{}", kind.name)));
+    body.insert("title".to_owned(), json!(kind.title));
+    body.insert("status".to_owned(), json!(kind.status));
+    body.extend(detail.map(|detail| ("detail".to_owned(), json!(detail))));
+    if let Value::Object(members) = members {
+        body.extend(members);
+    }
+    Value::Object(body)
+}
+
+fn problem(kind: &Kind, detail: Option<String>, members: Value) -> Response {
+    let status = StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = problem_body(kind, detail, members).to_string();
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+}

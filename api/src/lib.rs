@@ -1,0 +1,121 @@
+//! The api: takes commands, publishes them, and tells what came of them.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`config`] | its settings |
+//! | `state` | what all requests share |
+//! | `auth` | whose key it is, without a look into the database on the hot path |
+//! | `extract` | bodies and headers, each mistake told with its place |
+//! | `error` | every error as a problem (RFC 9457) |
+//! | `waiters` | requests that wait for an outcome |
+//! | `routes` | one folder per noun, one file per verb |
+//!
+//! **Architecture invariants**: accepting an order touches no database once its key is known. A `202` is sent only after
+//! the broker has confirmed. No handler writes to the database.
+
+mod auth;
+pub mod config;
+mod error;
+mod extract;
+mod problems;
+pub mod program;
+mod routes;
+mod state;
+mod waiters;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::db;
+use common::program::settings as read_settings;
+use common::queue::{Link, Publisher, Topology, listen, reply_queue};
+use common::steps::Steps;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use config::Config;
+
+use state::State;
+
+/// What keeps the api from starting. Everything later is retried.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{address} can't be listened on: stop what uses it, or name another address")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the store can't be used")]
+    Store(#[source] db::Error),
+    #[error("the broker's settings can't be used")]
+    Broker(#[source] common::queue::Error),
+    #[error("requests can't be served")]
+    Serve(#[source] std::io::Error),
+}
+
+/// How long requests at hand may take to end once the api is told to stop.
+const STOP_SECONDS_MAX: u64 = 20;
+
+/// Serves until `stop`; then takes no new connections, answers the requests at hand, and ends.
+///
+/// It listens at once: until the store has been reached, `/livez` answers and everything else is `503`.
+///
+/// # Errors
+/// Where the store was set up otherwise than configured.
+pub async fn run(config: Config, listener: TcpListener, steps: Steps, stop: CancellationToken) -> Result<(), Error> {
+    let slot = Arc::new(state::Slot::default());
+    let router = routes::router(Arc::clone(&slot), config.body_bytes_max);
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "listening");
+    }
+    let background = CancellationToken::new();
+    let prepare = async {
+        let result = prepare(&config, &slot, steps, &background, &stop).await;
+        if result.is_err() {
+            stop.cancel();
+        }
+        result
+    };
+    let serve = async {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let bounded = async {
+            stop.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(STOP_SECONDS_MAX)).await;
+        };
+        tokio::select! { served = serving => served.map_err(Error::Serve), () = bounded => Ok(()) }
+    };
+    let (prepared, served) = tokio::join!(prepare, serve);
+    background.cancel();
+    prepared.and(served)
+}
+
+/// Reaches the store, then opens the way to the broker.
+async fn prepare(
+    config: &Config,
+    slot: &state::Slot,
+    steps: Steps,
+    background: &CancellationToken,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let settings = read_settings(&config.servers, "onhand-api", stop).await.map_err(Error::Store)?;
+    let Some(settings) = settings else { return Ok(()) };
+    let instance = Uuid::now_v7();
+    let topology = Arc::new(Topology::new(&config.servers.queues, settings.partitions));
+    let open = |purpose: &str| {
+        let name = format!("onhand api {instance} ({purpose})");
+        Link::open(&config.servers.amqp_urls, name, Arc::clone(&topology), background.clone()).map_err(Error::Broker)
+    };
+    let publisher = Publisher::start(&open("commands")?, &topology, config.publisher);
+    let servers = &config.servers;
+    let limits = db::Limits { statement: config.database_wait, lock: config.database_wait, ..db::Limits::default() };
+    let pool = db::pool(&servers.database_url, "onhand-api", limits, config.database_connections_max, config.database_wait)
+        .map_err(Error::Store)?;
+    let replies = reply_queue(&topology, instance);
+    let state = Arc::new(State::new(config.clone(), &settings, publisher, pool, replies.clone(), steps));
+    let hear = Arc::clone(&state);
+    tokio::spawn(listen(open("replies")?, replies, background.clone(), move |reply| hear.waiters.hear(reply)));
+    tokio::spawn(waiters::look_up(Arc::clone(&state), background.clone()));
+    tokio::spawn(auth::refresh(Arc::clone(&state), background.clone()));
+    slot.fill(state);
+    tracing::info!(api.instance = %instance, partitions = settings.partitions, "api started");
+    Ok(())
+}

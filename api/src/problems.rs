@@ -1,0 +1,73 @@
+//! Every problem that the api can answer with (RFC 9457). The `type` of a problem is `/problems/` and its name here; it is
+//! stable, and served by the api itself.
+
+/// A kind of problem.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) status: u16,
+    pub(crate) title: &'static str,
+    /// What the caller can do.
+    pub(crate) advice: &'static str,
+}
+
+macro_rules! kinds {
+    ($($constant:ident = $name:literal, $status:literal, $title:literal, $advice:literal;)*) => {
+        $(pub(crate) const $constant: Kind = Kind { name: $name, status: $status, title: $title, advice: $advice };)*
+        /// All of them, for people.
+        pub(crate) const ALL: &[&Kind] = &[$(&$constant),*];
+    };
+}
+
+kinds! {
+    MALFORMED = "malformed-body", 400, "The body is not the JSON that is expected",
+        "Mend what `detail` and `errors` name.";
+    INVALID = "invalid-request", 400, "A value is out of its bounds",
+        "Mend each field that `errors` names.";
+    UNAUTHENTICATED = "unauthenticated", 401, "No valid key",
+        "Send `Authorization: Bearer KEY` with a key in force.";
+    FORBIDDEN = "forbidden", 403, "This key's role may not do that",
+        "Use an operator's key.";
+    NOT_FOUND = "not-found", 404, "There is no such thing",
+        "Check the address. What belongs to another account is not found either.";
+    METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The address does not take this method",
+        "See the `Allow` header.";
+    INSUFFICIENT_STOCK = "insufficient-stock", 409, "Not enough stock",
+        "`lines` says what was asked for and what was there when the order was decided. Order less, or later.";
+    SKU_TAKEN = "sku-taken", 409, "Another product has this SKU",
+        "Choose another SKU.";
+    BODY_TOO_LARGE = "body-too-large", 413, "The body is too large",
+        "Send less at once.";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "The body is not declared as JSON",
+        "Send `Content-Type: application/json`.";
+    UNKNOWN_PRODUCT = "unknown-product", 422, "A product is unknown",
+        "Remove the lines of the products in `productIds`.";
+    DELETED_PRODUCT = "deleted-product", 422, "A product is no longer sold",
+        "Remove the lines of the products in `productIds`.";
+    MIXED_CURRENCIES = "mixed-currencies", 422, "The lines are priced in different currencies",
+        "Place one order per currency.";
+    TOTAL_TOO_LARGE = "total-too-large", 422, "The total is more than an amount can hold",
+        "Order less at once.";
+    UNKNOWN_WAREHOUSE = "unknown-warehouse", 422, "The warehouse is unknown",
+        "Name a warehouse that exists, or none for the default one.";
+    KEY_REUSED = "idempotency-key-reused", 422, "The idempotency key was used for another request",
+        "Use a new key for a new request; repeat a request with the very same body.";
+    INTERNAL = "internal-error", 500, "Something is wrong on our side",
+        "Try again later; tell the operator if it stays.";
+    NOT_ACCEPTED = "not-accepted", 503, "The order could not be queued",
+        "Try again after `Retry-After`. `accepted` is `no` where it certainly was not queued; where it is `unknown`, look \
+         `id` up or repeat the request with an idempotency key.";
+    UNAVAILABLE = "unavailable", 503, "A server that is needed does not answer",
+        "Try again after `Retry-After`.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<_> = ALL.iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

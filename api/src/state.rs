@@ -1,0 +1,100 @@
+//! What all requests share.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use common::db::setup::Settings;
+use common::db::{self, PgPool, PoolConnection};
+use common::ids::OrderIds;
+use common::queue::Publisher;
+use common::steps::Steps;
+
+use crate::Config;
+use crate::auth::Keys;
+use crate::error::Error;
+use crate::routes::orders::recent::RecentKeys;
+use crate::waiters::Waiters;
+
+/// Everything that a handler may need.
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) partitions: u16,
+    pub(crate) ids: OrderIds,
+    pub(crate) publisher: Publisher,
+    pub(crate) keys: Keys,
+    pub(crate) recent_keys: RecentKeys,
+    pub(crate) waiters: Waiters,
+    /// Where outcomes for this instance are sent.
+    pub(crate) reply_queue: String,
+    pub(crate) steps: Steps,
+    pool: PgPool,
+}
+
+impl State {
+    pub(crate) fn new(
+        config: Config,
+        settings: &Settings,
+        publisher: Publisher,
+        pool: PgPool,
+        reply_queue: String,
+        steps: Steps,
+    ) -> Self {
+        Self {
+            config,
+            partitions: settings.partitions,
+            ids: OrderIds::new(&settings.id_key, rand::random()),
+            publisher,
+            keys: Keys::default(),
+            recent_keys: RecentKeys::default(),
+            waiters: Waiters::default(),
+            reply_queue,
+            steps,
+            pool,
+        }
+    }
+
+    /// Reads from the database within [`Config::database_wait`]. The read runs in a task of its own: a client that hangs
+    /// up does not cut it off half way and leave the pooled connection in doubt.
+    pub(crate) async fn read<T, F, Fut>(&self, read: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(PoolConnection) -> Fut + Send + 'static,
+        Fut: Future<Output = db::Result<T>> + Send,
+    {
+        let pool = self.pool.clone();
+        let reading = tokio::spawn(async move { read(pool.acquire().await?).await });
+        match tokio::time::timeout(self.config.database_wait, reading).await {
+            Ok(Ok(read)) => read.map_err(Error::Database),
+            Ok(Err(panic)) => Err(Error::Internal(panic.to_string())),
+            Err(_) => Err(Error::Database(db::Error::TimedOut)),
+        }
+    }
+}
+
+/// The state, once the store has been reached.
+#[derive(Default)]
+pub(crate) struct Slot(OnceLock<Arc<State>>);
+
+impl Slot {
+    pub(crate) fn fill(&self, state: Arc<State>) {
+        if self.0.set(state).is_err() {
+            tracing::error!("the state was filled twice");
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<&Arc<State>> {
+        self.0.get()
+    }
+}
+
+/// The state for a handler; `503` until the store has been reached.
+pub(crate) struct App(pub(crate) Arc<State>);
+
+impl FromRequestParts<Arc<Slot>> for App {
+    type Rejection = Error;
+
+    async fn from_request_parts(_: &mut Parts, slot: &Arc<Slot>) -> Result<Self, Error> {
+        slot.get().map(|state| Self(Arc::clone(state))).ok_or(Error::Starting)
+    }
+}

@@ -1,0 +1,156 @@
+//! All SQL, one file per aggregate, checked at compile time against the query data in `.sqlx`. Functions take a
+//! connection and answer with domain types; what a row looks like stays here.
+//!
+//! **Architecture invariant**: no other module names `sqlx::query`. No function here begins a transaction: who calls says
+//! where it begins and ends.
+
+pub mod accounts;
+pub mod commands;
+pub mod orders;
+pub mod partitions;
+pub mod products;
+pub mod setup;
+pub mod stock;
+pub mod verify;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+pub use sqlx::{PgConnection, PgPool};
+
+/// A connection of a pool.
+pub type PoolConnection = sqlx::pool::PoolConnection<sqlx::Postgres>;
+
+/// An open transaction. Dropped, it is rolled back.
+pub type Transaction<'a> = sqlx::Transaction<'a, sqlx::Postgres>;
+
+/// What can go wrong at the database. `Display` never repeats its source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database refused or did not answer")]
+    Sqlx(#[source] sqlx::Error),
+    #[error("the database's schema could not be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("a stored row does not make sense: {0}")]
+    Corrupt(&'static str),
+    #[error("{expected} rows of {table} were to be written, {written} were")]
+    RowCount { table: &'static str, expected: usize, written: u64 },
+    #[error("the store was set up with {stored} partitions, this program is configured with {configured}")]
+    OtherPartitions { stored: u16, configured: u16 },
+    #[error("the database did not answer in time")]
+    TimedOut,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlx(error)
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Limits that hold on a connection. A statement that runs into one fails; nothing waits for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub statement: Duration,
+    pub lock: Duration,
+    /// How long the server lets a transaction stand idle before it ends the connection: a frozen program's locks.
+    pub idle_in_transaction: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            statement: Duration::from_secs(10),
+            lock: Duration::from_secs(2),
+            idle_in_transaction: Duration::from_secs(5),
+        }
+    }
+}
+
+fn options(url: &SecretString, name: &str, limits: Limits) -> Result<PgConnectOptions> {
+    let milliseconds = |duration: Duration| duration.as_millis().to_string();
+    Ok(PgConnectOptions::from_str(url.expose_secret())?
+        .application_name(name)
+        .options([
+            ("statement_timeout", milliseconds(limits.statement)),
+            ("lock_timeout", milliseconds(limits.lock)),
+            ("idle_in_transaction_session_timeout", milliseconds(limits.idle_in_transaction)),
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "3".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+            ("client_connection_check_interval", "2000".to_owned()),
+            // What the server might be set to otherwise: a promise is kept through a crash.
+            ("synchronous_commit", "on".to_owned()),
+        ])
+        .disable_statement_logging())
+}
+
+/// One connection, for a writer that must know what its transaction has done. Bounded by `wait`.
+///
+/// # Errors
+/// Where the server can't be reached in time or refuses.
+pub async fn connect(url: &SecretString, name: &str, limits: Limits, wait: Duration) -> Result<PgConnection> {
+    let options = options(url, name, limits)?;
+    tokio::time::timeout(wait, PgConnection::connect_with(&options)).await.map_err(|_| Error::TimedOut)?.map_err(Error::from)
+}
+
+/// A pool for reads, connected when first used. `wait` bounds how long a reader waits for a connection.
+///
+/// # Errors
+/// Where the address is malformed.
+pub fn pool(url: &SecretString, name: &str, limits: Limits, size: u32, wait: Duration) -> Result<PgPool> {
+    Ok(PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(wait)
+        .connect_lazy_with(options(url, name, limits)?))
+}
+
+/// Begins a transaction. Never under a timeout or a `select!` on a pooled connection: cancelled, sqlx 0.9 would leave the
+/// connection inside a transaction that nobody commits.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_>> {
+    Ok(connection.begin().await?)
+}
+
+/// Commits. An error here leaves open whether it was committed.
+///
+/// # Errors
+/// Where the database is away or refuses.
+pub async fn commit(transaction: Transaction<'_>) -> Result<()> {
+    Ok(transaction.commit().await?)
+}
+
+impl Error {
+    /// Whether trying the same again later may work: the server was away, too slow, or chose this transaction as a
+    /// deadlock's victim. Otherwise what was asked for is at fault.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Sqlx(sqlx::Error::Database(error)) => error.code().is_none_or(|code| {
+                // Class 08: connection; 53: resources; 57: operator; 58: system; XX: internal; then serialization failure,
+                // deadlock, lock timeout, and a unique key that another partition's writer has just taken.
+                ["08", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
+                    || ["40001", "40P01", "55P03", "25P03", "25P04", "23505"].contains(&code.as_ref())
+            }),
+            Self::Sqlx(
+                sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::Decode(_)
+                | sqlx::Error::Encode(_)
+                | sqlx::Error::TypeNotFound { .. }
+                | sqlx::Error::ColumnNotFound(_)
+                | sqlx::Error::RowNotFound,
+            )
+            | Self::Corrupt(_)
+            | Self::OtherPartitions { .. } => false,
+            // A row that another writer has just written is found by the next attempt.
+            Self::Sqlx(_) | Self::Migrate(_) | Self::RowCount { .. } | Self::TimedOut => true,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Stock rows: locked in one fixed order, changed in bulk.
+
+use std::sync::Arc;
+
+use sqlx::{PgConnection, query, query_as};
+use uuid::Uuid;
+
+use super::{Error, Result};
+use crate::domain::{Currency, Money, StockChange, StockLevel, StockView, VariantView};
+
+/// Locks every stock row of these variants, ordered by variant and warehouse so that no two batches deadlock, and reads
+/// what their catalogue says.
+///
+/// # Errors
+/// Where the database is away or a lock is not to be had in time.
+pub async fn lock(connection: &mut PgConnection, variants: &[Uuid]) -> Result<StockView> {
+    struct Row {
+        variant_id: Uuid,
+        warehouse_id: Uuid,
+        on_hand: i64,
+        reserved: i64,
+        version: i64,
+        product_id: Uuid,
+        sku: String,
+        name: String,
+        price_amount: i64,
+        currency: String,
+        deleted: bool,
+    }
+    let rows = query_as!(
+        Row,
+        r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version,
+                v.product_id, v.sku, v.price_amount, v.currency, p.name,
+                (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!"
+         FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
+         WHERE s.variant_id = ANY($1)
+         ORDER BY s.variant_id, s.warehouse_id
+         FOR UPDATE OF s"#,
+        variants
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut view = StockView::default();
+    let mut rows = rows.into_iter().peekable();
+    while let Some(row) = rows.next() {
+        let id = row.variant_id;
+        let currency = Currency::try_from(row.currency.as_str()).map_err(|_| Error::Corrupt("a price's currency"))?;
+        let mut variant = VariantView {
+            product: row.product_id,
+            name: Arc::from(row.name),
+            sku: Arc::from(row.sku),
+            price: Money { amount: row.price_amount, currency },
+            deleted: row.deleted,
+            levels: vec![StockLevel {
+                warehouse: row.warehouse_id,
+                on_hand: row.on_hand,
+                reserved: row.reserved,
+                version: row.version,
+            }],
+        };
+        while let Some(next) = rows.next_if(|next| next.variant_id == id) {
+            variant.levels.push(StockLevel {
+                warehouse: next.warehouse_id,
+                on_hand: next.on_hand,
+                reserved: next.reserved,
+                version: next.version,
+            });
+        }
+        view.insert(id, variant);
+    }
+    Ok(view)
+}
+
+/// Writes the changed rows of a batch. They exist and are locked.
+///
+/// # Errors
+/// Where the database is away, a row is missing, or a row would break I-1.
+pub async fn save(connection: &mut PgConnection, changes: &[StockChange]) -> Result<()> {
+    let variants: Vec<Uuid> = changes.iter().map(|change| change.variant).collect();
+    let warehouses: Vec<Uuid> = changes.iter().map(|change| change.warehouse).collect();
+    let on_hand: Vec<i64> = changes.iter().map(|change| change.on_hand).collect();
+    let reserved: Vec<i64> = changes.iter().map(|change| change.reserved).collect();
+    let versions: Vec<i64> = changes.iter().map(|change| change.version).collect();
+    let saved = query!(
+        "UPDATE stock s SET on_hand = u.on_hand, reserved = u.reserved, version = u.version
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
+           AS u (variant_id, warehouse_id, on_hand, reserved, version)
+         WHERE s.variant_id = u.variant_id AND s.warehouse_id = u.warehouse_id",
+        &variants,
+        &warehouses,
+        &on_hand,
+        &reserved,
+        &versions
+    )
+    .execute(connection)
+    .await?;
+    expect_rows("stock", changes.len(), saved.rows_affected())
+}
+
+/// Stock of one variant in one warehouse, as anybody may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLevel {
+    pub variant_id: Uuid,
+    pub warehouse_id: Uuid,
+    pub warehouse_code: String,
+    pub on_hand: i64,
+    pub reserved: i64,
+    pub version: i64,
+}
+
+/// The stock of a product's variants in every warehouse; `None` where there is no such product.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn of_product(connection: &mut PgConnection, product: Uuid) -> Result<Option<Vec<StoredLevel>>> {
+    let levels = query_as!(
+        StoredLevel,
+        "SELECT s.variant_id, s.warehouse_id, w.code AS warehouse_code, s.on_hand, s.reserved, s.version
+         FROM variants v JOIN stock s ON s.variant_id = v.id JOIN warehouses w ON w.id = s.warehouse_id
+         JOIN products p ON p.id = v.product_id
+         WHERE v.product_id = $1 AND v.deleted_at IS NULL AND p.deleted_at IS NULL
+         ORDER BY s.variant_id, s.warehouse_id",
+        product
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok((!levels.is_empty()).then_some(levels))
+}
+
+/// Ids of all warehouses.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn warehouses(connection: &mut PgConnection) -> Result<std::collections::BTreeSet<Uuid>> {
+    Ok(query!("SELECT id FROM warehouses").fetch_all(connection).await?.into_iter().map(|row| row.id).collect())
+}
+
+pub(super) fn expect_rows(table: &'static str, expected: usize, written: u64) -> Result<()> {
+    if u64::try_from(expected) == Ok(written) { Ok(()) } else { Err(Error::RowCount { table, expected, written }) }
+}

@@ -1,0 +1,129 @@
+//! A decided order: what was asked, and the one outcome it will ever have.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Line, Money, Timestamp};
+
+/// A decided order with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    pub id: Uuid,
+    pub account_id: Uuid,
+    pub customer_id: Option<String>,
+    pub partition: u16,
+    /// The number of the decision in its partition, from 1.
+    pub sequence: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub accepted_at: Timestamp,
+    #[serde(with = "time::serde::rfc3339")]
+    pub decided_at: Timestamp,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    Confirmed(Confirmed),
+    Refused(Placed),
+}
+
+/// An order that was refused: what it asked for, and why it can't have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placed {
+    pub lines: Vec<Line>,
+    pub refusal: Refusal,
+}
+
+/// An order that was confirmed: every line in full, at the prices of that moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirmed {
+    pub items: Vec<OrderItem>,
+    pub total: Money,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderItem {
+    pub product_id: Uuid,
+    pub variant_id: Uuid,
+    pub name: Arc<str>,
+    pub sku: Arc<str>,
+    pub quantity: i32,
+    pub unit_price: Money,
+    pub allocations: Vec<Allocation>,
+}
+
+/// Where a line is served from, and the version of the stock row that this sale made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Allocation {
+    pub warehouse_id: Uuid,
+    pub quantity: i32,
+    pub stock_version: i64,
+}
+
+/// Why an order can't be had. Where several hold, the first of this list is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Refusal {
+    /// No such variant of such a product.
+    UnknownProduct { product_ids: Vec<Uuid> },
+    /// It was there once and is sold no more.
+    DeletedProduct { product_ids: Vec<Uuid> },
+    /// Its lines are priced in different currencies.
+    MixedCurrencies { currencies: Vec<String> },
+    /// The sum is more than an amount can hold.
+    TotalTooLarge,
+    /// Some lines asked for more than was available. Only those are listed.
+    InsufficientStock { lines: Vec<ShortLine> },
+}
+
+impl Refusal {
+    /// 409 for what may be had at another time, 422 for what never can.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Refusal::InsufficientStock { .. } => 409,
+            Refusal::UnknownProduct { .. }
+            | Refusal::DeletedProduct { .. }
+            | Refusal::MixedCurrencies { .. }
+            | Refusal::TotalTooLarge => 422,
+        }
+    }
+}
+
+/// The receipt of a refusal: what a line asked for and what was there at the moment of decision, over all warehouses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShortLine {
+    pub product_id: Uuid,
+    pub variant_id: Uuid,
+    pub requested: i32,
+    pub on_hand: i64,
+    pub reserved: i64,
+    /// The state of each stock row that was looked at.
+    pub seen: Vec<SeenVersion>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenVersion {
+    pub warehouse_id: Uuid,
+    pub version: i64,
+}
+
+/// What came of a [`super::CreateProduct`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum ProductOutcome {
+    /// `stock_version` is 0 where there was no opening stock.
+    Created { stock_version: i64 },
+    SkuTaken,
+    UnknownWarehouse,
+}

@@ -1,0 +1,116 @@
+//! The stock that a batch has locked, as the core sees and changes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Money;
+
+/// Stock of one variant in one warehouse. `0 <= reserved <= on_hand` always.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockLevel {
+    pub warehouse: Uuid,
+    pub on_hand: i64,
+    pub reserved: i64,
+    /// Grows by one with each change.
+    pub version: i64,
+}
+
+impl StockLevel {
+    /// What can still be ordered from here.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        self.on_hand - self.reserved
+    }
+}
+
+/// What a decision needs to know of one variant: its catalogue entry and its stock in every warehouse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariantView {
+    pub product: Uuid,
+    pub name: Arc<str>,
+    pub sku: Arc<str>,
+    pub price: Money,
+    pub deleted: bool,
+    /// In the fixed order of allocation.
+    pub levels: Vec<StockLevel>,
+}
+
+/// Everything that the decisions of one batch may look at and change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StockView {
+    variants: BTreeMap<Uuid, VariantView>,
+    /// SKUs of this batch's new products that the catalogue already has, or that an earlier command of the batch took.
+    skus_taken: BTreeSet<Arc<str>>,
+    changed: BTreeSet<(Uuid, Uuid)>,
+}
+
+/// The new state of one stock row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StockChange {
+    pub variant: Uuid,
+    pub warehouse: Uuid,
+    pub on_hand: i64,
+    pub reserved: i64,
+    pub version: i64,
+}
+
+impl StockView {
+    pub fn insert(&mut self, variant: Uuid, view: VariantView) {
+        self.variants.insert(variant, view);
+    }
+
+    pub fn take_sku(&mut self, sku: Arc<str>) {
+        self.skus_taken.insert(sku);
+    }
+
+    #[must_use]
+    pub fn sku_is_taken(&self, sku: &str) -> bool {
+        self.skus_taken.contains(sku)
+    }
+
+    #[must_use]
+    pub fn variant(&self, id: Uuid) -> Option<&VariantView> {
+        self.variants.get(&id)
+    }
+
+    /// Adds a stock row, or what it holds, to a variant's level in one warehouse; answers with the row's new version.
+    pub(super) fn receive(&mut self, variant: Uuid, warehouse: Uuid, quantity: i64) -> Option<i64> {
+        let levels = &mut self.variants.get_mut(&variant)?.levels;
+        let index = levels.iter().position(|level| level.warehouse == warehouse).unwrap_or_else(|| {
+            levels.push(StockLevel { warehouse, on_hand: 0, reserved: 0, version: 0 });
+            levels.len() - 1
+        });
+        let level = levels.get_mut(index)?;
+        level.on_hand = level.on_hand.saturating_add(quantity);
+        level.version += 1;
+        self.changed.insert((variant, warehouse));
+        Some(level.version)
+    }
+
+    /// Takes `quantity` out for good; answers with the row's new version. The caller has seen that it is available.
+    pub(super) fn sell(&mut self, variant: Uuid, warehouse: Uuid, quantity: i64) -> Option<i64> {
+        let levels = &mut self.variants.get_mut(&variant)?.levels;
+        let level = levels.iter_mut().find(|level| level.warehouse == warehouse)?;
+        debug_assert!(level.available() >= quantity, "sold more than available");
+        level.on_hand -= quantity;
+        level.version += 1;
+        self.changed.insert((variant, warehouse));
+        Some(level.version)
+    }
+
+    /// The rows that the decisions so far have changed, in the fixed order of locks.
+    pub fn changes(&self) -> impl Iterator<Item = StockChange> + '_ {
+        self.changed.iter().filter_map(|&(variant, warehouse)| {
+            let level = self.variants.get(&variant)?.levels.iter().find(|level| level.warehouse == warehouse)?;
+            Some(StockChange {
+                variant,
+                warehouse,
+                on_hand: level.on_hand,
+                reserved: level.reserved,
+                version: level.version,
+            })
+        })
+    }
+}

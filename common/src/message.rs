@@ -1,0 +1,168 @@
+//! What travels through the broker. JSON; a message's version is in its variant (`{"PlaceOrderV1": {..}}`), and each
+//! version has a frozen example under `tests/messages`.
+//!
+//! A message on a command queue holds one or more commands, decided in their order: commands that wait for the same
+//! partition share a message. Each is read by itself, so that one that can't be read does not take the others along.
+//!
+//! **Architecture invariant**: what is unknown or malformed is an [`Unreadable`], never a panic.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::domain::{Action, Command, CreateProduct, Idempotency, Line, Order, PlaceOrder, ProductOutcome, Timestamp};
+
+/// A command with where to tell its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    pub command: Command,
+    /// The reply queue of the api instance that waits for the outcome, if one does.
+    pub reply_to: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a message of a known version")]
+pub struct Unreadable(#[from] serde_json::Error);
+
+#[derive(Serialize, Deserialize)]
+enum Wire {
+    PlaceOrderV1(PlaceOrderV1),
+    CreateProductV1(CreateProductV1),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    id: Uuid,
+    account_id: Uuid,
+    #[serde(with = "time::serde::rfc3339")]
+    accepted_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idempotency: Option<Idempotency>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply_to: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PlaceOrderV1 {
+    head: Head,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_id: Option<String>,
+    items: Vec<Line>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CreateProductV1 {
+    head: Head,
+    product: CreateProduct,
+}
+
+/// The bytes of one command, to be joined by [`envelope`].
+///
+/// # Errors
+/// Where JSON can't express it, which no command of ours is.
+pub fn encode(queued: &Queued) -> Result<Vec<u8>, Unreadable> {
+    let Queued { command, reply_to } = queued.clone();
+    let head = Head {
+        id: command.id,
+        account_id: command.account,
+        accepted_at: command.accepted_at,
+        idempotency: command.idempotency,
+        reply_to,
+    };
+    let wire = match command.action {
+        Action::PlaceOrder(PlaceOrder { customer, lines }) => {
+            Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id: customer, items: lines })
+        }
+        Action::CreateProduct(product) => Wire::CreateProductV1(CreateProductV1 { head, product }),
+    };
+    Ok(serde_json::to_vec(&wire)?)
+}
+
+/// One message of several encoded commands.
+#[must_use]
+pub fn envelope<'a>(commands: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut bytes = br#"{"commands":["#.to_vec();
+    for (n, command) in commands.into_iter().enumerate() {
+        if n > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(command);
+    }
+    bytes.extend_from_slice(b"]}");
+    bytes
+}
+
+/// A message taken apart: every command that it holds, or what of it can't be read.
+#[derive(Debug)]
+pub struct Opened {
+    pub commands: Vec<Queued>,
+    pub unreadable: Vec<(Vec<u8>, Unreadable)>,
+}
+
+/// Takes a message apart.
+///
+/// # Errors
+/// Where the message as a whole is not an envelope.
+pub fn open(bytes: &[u8]) -> Result<Opened, Unreadable> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        commands: Vec<&'a RawValue>,
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes)?;
+    let mut opened = Opened { commands: Vec::with_capacity(envelope.commands.len()), unreadable: Vec::new() };
+    for raw in envelope.commands {
+        match decode(raw.get()) {
+            Ok(queued) => opened.commands.push(queued),
+            Err(error) => opened.unreadable.push((raw.get().as_bytes().to_vec(), error)),
+        }
+    }
+    Ok(opened)
+}
+
+fn decode(json: &str) -> Result<Queued, Unreadable> {
+    let (head, action) = match serde_json::from_str(json)? {
+        Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id, items }) => {
+            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: items }))
+        }
+        Wire::CreateProductV1(CreateProductV1 { head, product }) => (head, Action::CreateProduct(product)),
+    };
+    let Head { id, account_id, accepted_at, idempotency, reply_to } = head;
+    Ok(Queued { command: Command { id, account: account_id, accepted_at, idempotency, action }, reply_to })
+}
+
+/// What the consumer tells an api instance that waits: all outcomes of a batch that are meant for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    pub decided: Vec<Decided>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decided {
+    OrderV1(Order),
+    ProductV1 {
+        id: Uuid,
+        outcome: ProductOutcome,
+    },
+    /// It had been decided before: the database has its outcome.
+    EarlierV1 {
+        id: Uuid,
+    },
+    /// The same idempotency key with another request was decided before.
+    KeyReusedV1 {
+        id: Uuid,
+    },
+}
+
+impl Decided {
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        match self {
+            Decided::OrderV1(order) => order.id,
+            Decided::ProductV1 { id, .. } | Decided::EarlierV1 { id } | Decided::KeyReusedV1 { id } => *id,
+        }
+    }
+}

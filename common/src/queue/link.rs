@@ -1,0 +1,157 @@
+//! A connection that comes back. lapin's own recovery is off: what is lost with a connection (unconfirmed publishes,
+//! unacknowledged deliveries) is for its user to settle, so its user is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Result, Topology, bounded};
+use crate::retry::Retry;
+
+/// Seconds between heartbeats, where the address does not say: a dead peer is noticed after two.
+const HEARTBEAT_SECONDS: u16 = 10;
+/// How often a connection's state is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const CLOSE_SECONDS_MAX: u64 = 2;
+
+/// A supervised connection: there, or on its way back.
+#[derive(Clone)]
+pub struct Link {
+    current: watch::Receiver<Option<Arc<Connection>>>,
+    suspect: Arc<Notify>,
+}
+
+impl Link {
+    /// Connects, declares the topology, and does so again whenever the connection is lost, until `stop`.
+    ///
+    /// # Errors
+    /// Where an address is malformed.
+    pub fn open(urls: &[SecretString], name: String, topology: Arc<Topology>, stop: CancellationToken) -> Result<Self> {
+        let uris = urls.iter().map(parse).collect::<Result<Vec<AMQPUri>>>()?;
+        let (sender, current) = watch::channel(None);
+        let suspect = Arc::new(Notify::new());
+        let link = Self { current, suspect: Arc::clone(&suspect) };
+        tokio::spawn(supervise(uris, name, topology, sender, suspect, stop));
+        Ok(link)
+    }
+
+    /// The connection, where there is one now.
+    #[must_use]
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        self.current.borrow().clone().filter(|connection| connection.status().connected())
+    }
+
+    /// Whether a publish has a chance: connected, and the broker takes messages.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.connection().is_some_and(|connection| !connection.status().blocked())
+    }
+
+    /// Whether the broker has stopped taking messages (a memory or disk alarm).
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.connection().is_some_and(|connection| connection.status().blocked())
+    }
+
+    /// Waits until there is a connection. Never ends after the link was stopped.
+    pub async fn connected(&mut self) -> Arc<Connection> {
+        loop {
+            let connection = self.current.borrow_and_update().clone();
+            if let Some(connection) = connection {
+                return connection;
+            }
+            self.changed().await;
+        }
+    }
+
+    /// Waits until the connection comes or goes. Never ends after the link was stopped.
+    pub async fn changed(&mut self) {
+        if self.current.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reports that the connection looks dead: it is closed and made anew.
+    pub fn suspect(&self) {
+        self.suspect.notify_one();
+    }
+}
+
+fn parse(url: &SecretString) -> Result<AMQPUri> {
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(Error::Address)?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    Ok(uri)
+}
+
+async fn supervise(
+    mut uris: Vec<AMQPUri>,
+    name: String,
+    topology: Arc<Topology>,
+    current: watch::Sender<Option<Arc<Connection>>>,
+    suspect: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let mut retry = Retry::default();
+    while !stop.is_cancelled() {
+        match connect(&uris, &name, &topology).await {
+            Ok(connection) => {
+                tracing::debug!(link = name, "connected to the broker");
+                retry.reset();
+                let connection = Arc::new(connection);
+                current.send_replace(Some(Arc::clone(&connection)));
+                until_lost(&connection, &suspect, &stop).await;
+                current.send_replace(None);
+                close(&connection).await;
+                if !stop.is_cancelled() {
+                    tracing::warn!(link = name, "the connection to the broker was lost");
+                }
+            }
+            Err(error) => {
+                let wait = retry.next_wait();
+                tracing::warn!(link = name, error = &error as &dyn std::error::Error, ?wait, "no connection to the broker");
+                // With several brokers, the next attempt begins with another one.
+                uris.rotate_left(1);
+                tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
+            }
+        }
+    }
+}
+
+async fn connect(uris: &[AMQPUri], name: &str, topology: &Topology) -> Result<Connection> {
+    let mut last = Error::TimedOut;
+    for uri in uris {
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        match bounded(Connection::connect_uri(uri.clone(), properties)).await {
+            Ok(connection) => {
+                topology.declare(&connection).await?;
+                return Ok(connection);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn until_lost(connection: &Connection, suspect: &Notify, stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => if !connection.status().connected() { return },
+            () = suspect.notified() => return,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn close(connection: &Connection) {
+    let closing = connection.close(200, "closing".into());
+    match tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), closing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the connection was closed already"),
+        Err(_) => tracing::debug!("the broker did not answer the close"),
+    }
+}

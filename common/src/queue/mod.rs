@@ -1,0 +1,47 @@
+//! All of RabbitMQ: the connection and its return after a loss, exchanges and queues, publishing with confirms,
+//! subscribing.
+//!
+//! Consuming, publishing commands and publishing outcomes each have a connection of their own: under a memory or disk
+//! alarm the broker stops reading from connections that publish, and an acknowledgement on such a one would hang with it
+//! (<https://www.rabbitmq.com/docs/alarms>).
+//!
+//! **Architecture invariant**: no other module names `lapin`. A confirmation that carries a returned message is never
+//! success. Nothing is ever requeued by a negative acknowledgement: that would break the order.
+
+mod link;
+mod outbox;
+mod publisher;
+mod replies;
+mod subscription;
+mod topology;
+
+pub use link::Link;
+pub use outbox::Outbox;
+pub use publisher::{PublishError, Publisher, PublisherLimits};
+pub use replies::{listen, reply_queue};
+pub use subscription::{Incoming, Message, Receipt, Subscription};
+pub use topology::Topology;
+
+/// What can go wrong at the broker. `Display` never repeats its source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the broker refused or the connection to it was lost")]
+    Lapin(#[from] lapin::Error),
+    #[error("the broker did not answer in time")]
+    TimedOut,
+    #[error("the broker's address is not valid: {0}")]
+    Address(String),
+    #[error("the broker did not take the message")]
+    NotTaken,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Longest time for one call to the broker other than a publish.
+const CALL_SECONDS_MAX: u64 = 5;
+
+/// Bounds a call to the broker.
+async fn bounded<T>(call: impl Future<Output = std::result::Result<T, lapin::Error>>) -> Result<T> {
+    let limit = std::time::Duration::from_secs(CALL_SECONDS_MAX);
+    Ok(tokio::time::timeout(limit, call).await.map_err(|_| Error::TimedOut)??)
+}

@@ -1,0 +1,148 @@
+//! Holds a fair share of the partitions. What it says is advice to the writer; what makes it safe is the fence in each
+//! transaction.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::db::partitions::{self, Lease};
+use common::db::{self, PgConnection};
+use common::partition::plan;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::Config;
+use crate::partition::Control;
+
+const CONNECT_SECONDS_MAX: u64 = 2;
+/// Longest wait for the writer's last batch when the consumer is stopped.
+const STOP_SECONDS_MAX: u64 = 20;
+
+/// Takes, renews and lets go leases, one round every [`Config::renew_every`].
+pub(crate) struct Keeper {
+    id: Uuid,
+    config: Config,
+    writer: mpsc::Sender<Control>,
+    database: Option<PgConnection>,
+    held: BTreeMap<u16, Lease>,
+    /// Let go by us, not yet by the writer.
+    releasing: Vec<(Lease, oneshot::Receiver<()>)>,
+}
+
+impl Keeper {
+    pub(crate) fn new(id: Uuid, config: Config, writer: mpsc::Sender<Control>) -> Self {
+        Self { id, config, writer, database: None, held: BTreeMap::new(), releasing: Vec::new() }
+    }
+
+    /// Keeps leases until `stop`, then waits for the writer to end and lets them all go.
+    pub(crate) async fn keep(mut self, stop: &CancellationToken) {
+        let mut ticks = tokio::time::interval(self.config.renew_every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! { _ = ticks.tick() => {}, () = stop.cancelled() => break }
+            if let Err(error) = self.round().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
+                self.database = None;
+            }
+        }
+        self.stop().await;
+    }
+
+    async fn round(&mut self) -> db::Result<()> {
+        self.finish_releases().await?;
+        let (id, lease, name) = (self.id, self.config.lease, self.config.name.clone());
+        let database = self.database().await?;
+        partitions::heartbeat(database, id, &name).await?;
+        let renewed = partitions::renew(database, id, lease).await?;
+        let snapshot = partitions::snapshot(database, lease).await?;
+        self.forget_lost(&renewed).await;
+        let plan = plan(&snapshot.partitions, &snapshot.live, id);
+        for partition in plan.release {
+            self.release(partition).await;
+        }
+        if plan.acquire > 0 {
+            let acquired = partitions::acquire(self.database().await?, id, lease, plan.acquire).await?;
+            self.hold(acquired).await;
+        }
+        Ok(())
+    }
+
+    /// The connection of the keeper alone: a slow batch never holds up a renewal.
+    async fn database(&mut self) -> db::Result<&mut PgConnection> {
+        if self.database.is_none() {
+            let limits = db::Limits { statement: Duration::from_secs(CONNECT_SECONDS_MAX), ..db::Limits::default() };
+            let wait = Duration::from_secs(CONNECT_SECONDS_MAX);
+            let url = &self.config.servers.database_url;
+            self.database = Some(db::connect(url, "onhand-consumer-leases", limits, wait).await?);
+        }
+        self.database.as_mut().ok_or(db::Error::TimedOut)
+    }
+
+    async fn hold(&mut self, acquired: Vec<Lease>) {
+        for lease in &acquired {
+            tracing::info!(partition = lease.partition, epoch = lease.epoch, "partition taken");
+            self.held.insert(lease.partition, *lease);
+        }
+        self.tell(Control::Hold(acquired)).await;
+    }
+
+    /// A lease that ran out while we were not looking (paused, cut off) and is somebody else's now.
+    async fn forget_lost(&mut self, renewed: &[Lease]) {
+        let lost: Vec<Lease> = self.held.values().filter(|lease| !renewed.contains(lease)).copied().collect();
+        for lease in lost {
+            tracing::warn!(partition = lease.partition, epoch = lease.epoch, "lease lost: another consumer has it");
+            self.held.remove(&lease.partition);
+            let (done, _) = oneshot::channel();
+            self.tell(Control::LetGo { lease, done }).await;
+        }
+    }
+
+    async fn release(&mut self, partition: u16) {
+        if let Some(lease) = self.held.remove(&partition) {
+            let (done, released) = oneshot::channel();
+            self.tell(Control::LetGo { lease, done }).await;
+            self.releasing.push((lease, released));
+        }
+    }
+
+    /// Gives up in the database what the writer has let go of.
+    async fn finish_releases(&mut self) -> db::Result<()> {
+        for (lease, mut released) in std::mem::take(&mut self.releasing) {
+            if let Err(oneshot::error::TryRecvError::Empty) = released.try_recv() {
+                self.releasing.push((lease, released));
+            } else {
+                let id = self.id;
+                partitions::release(self.database().await?, id, lease).await?;
+                tracing::info!(partition = lease.partition, epoch = lease.epoch, "partition let go");
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self) {
+        let (done, stopped) = oneshot::channel();
+        self.tell(Control::Stop { done }).await;
+        if tokio::time::timeout(Duration::from_secs(STOP_SECONDS_MAX), stopped).await.is_err() {
+            tracing::warn!("the last batch did not end in time: it is left to the next owner");
+        }
+        let leases: Vec<Lease> = self.held.values().copied().chain(self.releasing.drain(..).map(|(l, _)| l)).collect();
+        let id = self.id;
+        let farewell = async {
+            let database = self.database().await?;
+            for lease in leases {
+                partitions::release(database, id, lease).await?;
+            }
+            partitions::goodbye(database, id).await
+        };
+        if let Err(error) = farewell.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the leases run out by themselves");
+        }
+    }
+
+    async fn tell(&self, control: Control) {
+        if self.writer.send(control).await.is_err() {
+            tracing::error!("the writer is gone");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The consumer: decides the orders of the partitions it holds.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`config`] | its settings |
+//! | `lease` | holds a fair share of the partitions, each with an epoch |
+//! | `partition` | receive, decide, settle: the one writer of those partitions |
+//! | `verdict` | what an error means for a batch |
+//!
+//! **Architecture invariants**: nothing is acknowledged before it is committed. Nothing is sent to the broker inside a
+//! transaction. One batch spans all partitions that this consumer holds and is committed once.
+
+pub mod config;
+mod lease;
+mod partition;
+pub mod program;
+mod verdict;
+
+use std::sync::Arc;
+
+use common::db;
+use common::program::settings as read_settings;
+use common::queue::{Link, Outbox, Topology};
+use common::steps::Steps;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use config::Config;
+
+/// What keeps a consumer from starting. Everything later is retried.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the store can't be used")]
+    Store(#[source] db::Error),
+    #[error("the broker's settings can't be used")]
+    Broker(#[source] common::queue::Error),
+}
+
+const CONTROL_MESSAGES_MAX: usize = 64;
+
+/// Runs a consumer until `stop`; then finishes the batch at hand, lets its partitions go and ends.
+///
+/// # Errors
+/// Where the store was set up otherwise than configured.
+pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Result<(), Error> {
+    let id = Uuid::now_v7();
+    let settings = read_settings(&config.servers, "onhand-consumer", &stop).await.map_err(Error::Store)?;
+    let Some(settings) = settings else { return Ok(()) };
+    let topology = Arc::new(Topology::new(&config.servers.queues, settings.partitions));
+    // The links outlive `stop`: the last batch is still to be acknowledged.
+    let links = CancellationToken::new();
+    let open = |purpose: &str| {
+        let name = format!("onhand consumer {} ({purpose})", config.name);
+        Link::open(&config.servers.amqp_urls, name, Arc::clone(&topology), links.clone()).map_err(Error::Broker)
+    };
+    let outbox = Outbox::new(open("outcomes")?, Arc::clone(&topology));
+    let (control, orders) = mpsc::channel(CONTROL_MESSAGES_MAX);
+    let writer = partition::Writer::new(config.clone(), Arc::clone(&topology), open("commands")?, outbox, steps, orders);
+    tracing::info!(consumer.id = %id, name = config.name, partitions = settings.partitions, "consumer started");
+    let writing = tokio::spawn(writer.run());
+    lease::Keeper::new(id, config, control).keep(&stop).await;
+    if let Err(error) = writing.await {
+        tracing::error!(%error, "the writer has panicked");
+    }
+    links.cancel();
+    tracing::info!(consumer.id = %id, "consumer stopped");
+    Ok(())
+}

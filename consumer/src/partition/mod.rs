@@ -1,0 +1,260 @@
+//! The one writer of all partitions that a consumer holds: receive, decide, settle.
+//!
+//! A batch is what is waiting: the first message is taken as soon as it is there, and with it whatever else has arrived,
+//! up to a bound. While a batch is decided the next one gathers, so batches grow under load and a lone order waits for
+//! nothing. One task does it all, so nothing here needs a lock.
+
+mod batch;
+mod decide;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::db::PgConnection;
+use common::db::partitions::Lease;
+use common::queue::{Incoming, Link, Outbox, Subscription, Topology};
+use common::retry::Retry;
+use common::steps::Steps;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::Config;
+use crate::verdict::Verdict;
+use batch::Batch;
+
+/// Messages that have been received and not yet taken into a batch, over all partitions.
+const INCOMING_MAX: usize = 1_024;
+
+/// What the keeper of the leases tells the writer.
+pub(crate) enum Control {
+    Hold(Vec<Lease>),
+    /// Finish the batch at hand, then touch this partition no more.
+    LetGo { lease: Lease, done: oneshot::Sender<()> },
+    Stop { done: oneshot::Sender<()> },
+}
+
+struct Holding {
+    epoch: i64,
+    subscription: Option<Subscription>,
+}
+
+pub(crate) struct Writer {
+    config: Config,
+    topology: Arc<Topology>,
+    link: Link,
+    outbox: Outbox,
+    replies: settle::Replies,
+    steps: Steps,
+    control: mpsc::Receiver<Control>,
+    incoming: mpsc::Receiver<Incoming>,
+    sink: mpsc::Sender<Incoming>,
+    held: BTreeMap<u16, Holding>,
+    subscriptions: u64,
+    database: Option<PgConnection>,
+    /// A batch that could not be decided yet. Nothing else is received while it waits.
+    pending: Option<Batch>,
+    /// When to try again: to decide the pending batch, or to subscribe to what is not subscribed.
+    retry: Retry,
+    retry_at: Option<Instant>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        config: Config,
+        topology: Arc<Topology>,
+        link: Link,
+        outbox: Outbox,
+        steps: Steps,
+        control: mpsc::Receiver<Control>,
+    ) -> Self {
+        let (sink, incoming) = mpsc::channel(INCOMING_MAX);
+        let replies = settle::Replies::start(outbox.clone());
+        Self {
+            config,
+            topology,
+            link,
+            outbox,
+            replies,
+            steps,
+            control,
+            incoming,
+            sink,
+            held: BTreeMap::new(),
+            subscriptions: 0,
+            database: None,
+            pending: None,
+            retry: Retry::default(),
+            retry_at: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut link = self.link.clone();
+        loop {
+            let retry_at = self.retry_at;
+            let retry = async {
+                match retry_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                control = self.control.recv() => match control {
+                    Some(Control::Hold(leases)) => self.hold(&leases).await,
+                    Some(Control::LetGo { lease, done }) => {
+                        self.let_go(lease).await;
+                        // The keeper may have stopped waiting.
+                        done.send(()).ok();
+                    }
+                    Some(Control::Stop { done }) => {
+                        self.stop().await;
+                        done.send(()).ok();
+                        return;
+                    }
+                    None => return self.stop().await,
+                },
+                () = link.changed() => self.subscribe().await,
+                () = retry => self.try_again().await,
+                Some(incoming) = self.incoming.recv(), if self.pending.is_none() => self.receive(incoming).await,
+            }
+        }
+    }
+
+    async fn hold(&mut self, leases: &[Lease]) {
+        for lease in leases {
+            self.held.insert(lease.partition, Holding { epoch: lease.epoch, subscription: None });
+        }
+        self.subscribe().await;
+    }
+
+    /// Called between batches. Nothing of the partition is half done: either committed, or not begun and redelivered.
+    async fn let_go(&mut self, lease: Lease) {
+        if self.held.get(&lease.partition).is_some_and(|holding| holding.epoch == lease.epoch) {
+            self.drop_partition(lease.partition).await;
+        }
+    }
+
+    async fn drop_partition(&mut self, partition: u16) {
+        if let Some(Holding { subscription: Some(subscription), .. }) = self.held.remove(&partition) {
+            subscription.close().await;
+        }
+        if let Some(batch) = &mut self.pending {
+            batch.forget(&[partition]);
+        }
+        self.pending.take_if(|batch| batch.is_empty());
+    }
+
+    async fn stop(&mut self) {
+        let partitions: Vec<u16> = self.held.keys().copied().collect();
+        for partition in partitions {
+            self.drop_partition(partition).await;
+        }
+        self.replies.stop().await;
+    }
+
+    /// Subscribes to every held partition that is not, where there is a connection.
+    async fn subscribe(&mut self) {
+        let Some(connection) = self.link.connection() else {
+            for holding in self.held.values_mut() {
+                holding.subscription = None;
+            }
+            return;
+        };
+        for (partition, holding) in &mut self.held {
+            if holding.subscription.is_some() {
+                continue;
+            }
+            self.subscriptions += 1;
+            let (id, prefetch) = (self.subscriptions, self.config.prefetch);
+            match Subscription::open(&connection, &self.topology, *partition, id, prefetch, self.sink.clone()).await {
+                Ok(subscription) => holding.subscription = Some(subscription),
+                Err(error) => {
+                    tracing::warn!(partition, error = &error as &dyn std::error::Error, "no subscription");
+                    self.retry_at.get_or_insert(Instant::now() + self.retry.next_wait());
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self, incoming: Incoming) {
+        let mut batch = Batch::default();
+        let mut next = Some(incoming);
+        while let Some(incoming) = next {
+            match incoming {
+                Incoming::Message(message) => {
+                    if let Some(epoch) = self.epoch_of(message.partition, message.subscription) {
+                        batch.add(message, epoch);
+                    }
+                }
+                Incoming::Ended { partition, subscription } => self.ended(partition, subscription),
+            }
+            next = if batch.len() < self.config.batch_commands_max { self.incoming.try_recv().ok() } else { None };
+        }
+        if !batch.is_empty() {
+            self.settle_or_hold(batch).await;
+        }
+    }
+
+    /// The epoch under which a message may be decided; `None` where its subscription has ended: it comes again.
+    fn epoch_of(&self, partition: u16, subscription: u64) -> Option<i64> {
+        let holding = self.held.get(&partition)?;
+        (holding.subscription.as_ref()?.id == subscription).then_some(holding.epoch)
+    }
+
+    fn ended(&mut self, partition: u16, subscription: u64) {
+        if self.epoch_of(partition, subscription).is_some()
+            && let Some(holding) = self.held.get_mut(&partition)
+        {
+            tracing::warn!(partition, "the subscription has ended");
+            holding.subscription = None;
+            self.retry_at.get_or_insert(Instant::now() + self.retry.next_wait());
+        }
+    }
+
+    async fn try_again(&mut self) {
+        self.retry_at = None;
+        self.subscribe().await;
+        if let Some(batch) = self.pending.take() {
+            self.settle_or_hold(batch).await;
+        }
+    }
+
+    /// Decides and settles a batch, or holds it for later. Never negatively acknowledges: that would break the order.
+    async fn settle_or_hold(&mut self, mut batch: Batch) {
+        while !batch.is_empty() {
+            let Err(failure) = self.settle(&mut batch).await else {
+                self.retry.reset();
+                return;
+            };
+            // Of a failed transaction's connection nothing is known.
+            self.database = None;
+            let error = &failure as &dyn std::error::Error;
+            match failure.verdict() {
+                Verdict::Forget(partitions) => {
+                    tracing::warn!(?partitions, batch.len = batch.len(), "fenced: nothing was committed with the old epoch");
+                    batch.forget(&partitions);
+                    for partition in partitions {
+                        self.drop_partition(partition).await;
+                    }
+                }
+                Verdict::Isolate if batch.len() > 1 => {
+                    tracing::error!(error, batch.len = batch.len(), "the batch fails: its commands are decided one by one");
+                    batch.isolate();
+                }
+                Verdict::Isolate => {
+                    tracing::error!(error, "a command fails by itself: it goes to the dead letters");
+                    batch.condemn(&common::program::chain(error));
+                }
+                Verdict::Retry => {
+                    let wait = self.retry.next_wait();
+                    tracing::warn!(error, batch.len = batch.len(), ?wait, "the batch is held");
+                    self.retry_at = Some(Instant::now() + wait);
+                    self.pending = Some(batch);
+                    return;
+                }
+            }
+        }
+    }
+}
