@@ -61,6 +61,8 @@ impl Part {
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
             let mut child = self.spawn()?;
+            // Taken out: waiting for a child closes what it still has.
+            let life_line = child.stdin.take();
             tokio::select! {
                 ended = child.wait() => {
                     let status = ended?;
@@ -68,7 +70,7 @@ impl Part {
                     tokio::select! { () = tokio::time::sleep(RESTART_AFTER) => {}, () = stop.cancelled() => return Ok(()) }
                 }
                 () = stop.cancelled() => {
-                    drop(child.stdin.take());
+                    drop(life_line);
                     if tokio::time::timeout(Duration::from_secs(STOP_SECONDS_MAX), child.wait()).await.is_err() {
                         child.kill().await?;
                     }
