@@ -67,8 +67,7 @@ impl FromRequestParts<Arc<Slot>> for Caller {
     async fn from_request_parts(parts: &mut Parts, slot: &Arc<Slot>) -> Result<Self, Error> {
         let App(state) = App::from_request_parts(parts, slot).await?;
         let header = parts.headers.get(AUTHORIZATION).ok_or(Error::Unauthenticated)?;
-        let (scheme, key) =
-            header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Error::Unauthenticated)?;
+        let (scheme, key) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Error::Unauthenticated)?;
         let key = key.trim();
         if !scheme.eq_ignore_ascii_case("bearer") || key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(Error::Unauthenticated);
@@ -117,7 +116,8 @@ pub(crate) async fn refresh(state: Arc<State>, stop: CancellationToken) {
             continue;
         }
         let asked = hashes.clone();
-        match state.read(move |mut connection| async move { accounts::find_keys(&mut connection, &asked).await }).await {
+        match state.read(move |mut connection| async move { accounts::find_keys(&mut connection, &asked).await }).await
+        {
             Ok(found) => {
                 let in_force: HashMap<Hash, Principal> = found.into_iter().collect();
                 let mut known = lock(&state.keys.known);

@@ -46,7 +46,9 @@ impl Config {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         let config = Self {
             servers: Servers::read(&mut reader),
-            http_address: reader.parsed("ONHAND_HTTP", "127.0.0.1:8080", "an address such as 0.0.0.0:8080").unwrap_or(any),
+            http_address: reader
+                .parsed("ONHAND_HTTP", "127.0.0.1:8080", "an address such as 0.0.0.0:8080")
+                .unwrap_or(any),
             publisher,
             body_bytes_max: reader.number("ONHAND_BODY_BYTES_MAX", 64 * 1024, 1_024, 16 << 20),
             wait_max: seconds(&mut reader, "ONHAND_WAIT_SECONDS_MAX", 30, 300),

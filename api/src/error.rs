@@ -143,7 +143,9 @@ impl Error {
                 let members = json!({ "id": id, "accepted": accepted });
                 (&problems::NOT_ACCEPTED, Told { detail: Some(format!("{source}.")), members, retry: true })
             }
-            Self::Starting => (&problems::UNAVAILABLE, Told { retry: true, ..plain("The api has not reached its store yet.") }),
+            Self::Starting => {
+                (&problems::UNAVAILABLE, Told { retry: true, ..plain("The api has not reached its store yet.") })
+            }
             Self::Database(error) if error.is_passing() => {
                 (&problems::UNAVAILABLE, Told { retry: true, ..plain("The database does not answer.") })
             }

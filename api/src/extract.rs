@@ -23,7 +23,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         if let Some(kind) = request.headers().get(header::CONTENT_TYPE) {
-            let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            let kind =
+                kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) {
                 return Err(Error::UnsupportedMediaType);
             }
@@ -96,7 +97,10 @@ mod tests {
     use super::*;
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
-        values.iter().map(|value| (axum::http::HeaderName::from_static(name), value.parse().expect("a header"))).collect()
+        values
+            .iter()
+            .map(|value| (axum::http::HeaderName::from_static(name), value.parse().expect("a header")))
+            .collect()
     }
 
     #[test]

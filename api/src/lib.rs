@@ -107,8 +107,9 @@ async fn prepare(
     let publisher = Publisher::start(&open("commands")?, &topology, config.publisher);
     let servers = &config.servers;
     let limits = db::Limits { statement: config.database_wait, lock: config.database_wait, ..db::Limits::default() };
-    let pool = db::pool(&servers.database_url, "onhand-api", limits, config.database_connections_max, config.database_wait)
-        .map_err(Error::Store)?;
+    let pool =
+        db::pool(&servers.database_url, "onhand-api", limits, config.database_connections_max, config.database_wait)
+            .map_err(Error::Store)?;
     let replies = reply_queue(&topology, instance);
     let state = Arc::new(State::new(config.clone(), &settings, publisher, pool, replies.clone(), steps));
     let hear = Arc::clone(&state);

@@ -32,16 +32,17 @@ pub fn main(
     stop: CancellationToken,
 ) -> ExitCode {
     let options = Options::parse_from(std::iter::once(OsString::from("api")).chain(arguments));
-    common::program::run(|| Config::read(lookup), |config| config.log_json, async move |config| {
-        match options.command {
+    common::program::run(
+        || Config::read(lookup),
+        |config| config.log_json,
+        async move |config| match options.command {
             Some(Command::Migrate) => common::program::migrate(&config.servers).await,
             None => {
                 common::program::stop_on_signals(stop.clone())?;
                 let address = config.http_address;
-                let listener =
-                    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+                let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
                 Ok(crate::run(config, listener, steps, stop).await?)
             }
-        }
-    })
+        },
+    )
 }

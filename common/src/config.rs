@@ -113,7 +113,8 @@ pub struct Queues {
 impl Servers {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let database_url = reader.required_secret("DATABASE_URL", "postgres://USER:PASSWORD@HOST:PORT/DATABASE");
-        let amqp = reader.required_secret("AMQP_URL", "amqp://USER:PASSWORD@HOST:PORT/%2f (several: separated by commas)");
+        let amqp =
+            reader.required_secret("AMQP_URL", "amqp://USER:PASSWORD@HOST:PORT/%2f (several: separated by commas)");
         let partitions = reader.number("ONHAND_PARTITIONS", 0, 0, crate::partition::PARTITIONS_MAX);
         Self {
             database_url,

@@ -56,7 +56,8 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
     };
     let outbox = Outbox::new(open("outcomes")?, Arc::clone(&topology));
     let (control, orders) = mpsc::channel(CONTROL_MESSAGES_MAX);
-    let writer = partition::Writer::new(config.clone(), Arc::clone(&topology), open("commands")?, outbox, steps, orders);
+    let writer =
+        partition::Writer::new(config.clone(), Arc::clone(&topology), open("commands")?, outbox, steps, orders);
     tracing::info!(consumer.id = %id, name = config.name, partitions = settings.partitions, "consumer started");
     let writing = tokio::spawn(writer.run());
     lease::Keeper::new(id, config, control).keep(&stop).await;

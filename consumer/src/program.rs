@@ -31,13 +31,15 @@ pub fn main(
     stop: CancellationToken,
 ) -> ExitCode {
     let options = Options::parse_from(std::iter::once(OsString::from("consumer")).chain(arguments));
-    common::program::run(|| Config::read(lookup), |config| config.log_json, async move |config| {
-        match options.command {
+    common::program::run(
+        || Config::read(lookup),
+        |config| config.log_json,
+        async move |config| match options.command {
             Some(Command::Migrate) => common::program::migrate(&config.servers).await,
             None => {
                 common::program::stop_on_signals(stop.clone())?;
                 Ok(crate::run(config, steps, stop).await?)
             }
-        }
-    })
+        },
+    )
 }

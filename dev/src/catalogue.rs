@@ -79,7 +79,10 @@ async fn until_decided(connection: &mut PgConnection) -> anyhow::Result<()> {
     let mut retry = Retry::new(Duration::from_millis(20), Duration::from_millis(500));
     let deadline = Instant::now() + Duration::from_secs(SECONDS_MAX);
     while !missing(connection).await?.is_empty() {
-        anyhow::ensure!(Instant::now() < deadline, "the consumers did not create the demo catalogue in {SECONDS_MAX} s");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the consumers did not create the demo catalogue in {SECONDS_MAX} s"
+        );
         tokio::time::sleep(retry.next_wait()).await;
     }
     Ok(())

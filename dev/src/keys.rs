@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use common::db::accounts::{self, Role};
 use common::db::PgConnection;
+use common::db::accounts::{self, Role};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 

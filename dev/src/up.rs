@@ -176,8 +176,7 @@ async fn serve(
 fn parts(options: &Options, data: &Path, servers: &config::Servers) -> Vec<Part> {
     use secrecy::ExposeSecret as _;
     let amqp: Vec<&str> = servers.amqp_urls.iter().map(SecretString::expose_secret).collect();
-    let common =
-        [("DATABASE_URL", servers.database_url.expose_secret().to_owned()), ("AMQP_URL", amqp.join(","))];
+    let common = [("DATABASE_URL", servers.database_url.expose_secret().to_owned()), ("AMQP_URL", amqp.join(","))];
     let part = |name: String, argument, (variable, value): (&'static str, String)| Part {
         log: data.join("log").join(format!("{name}.log")),
         settings: common.iter().cloned().chain([(variable, value)]).collect(),

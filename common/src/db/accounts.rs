@@ -85,13 +85,9 @@ pub async fn ensure_account(connection: &mut PgConnection, name: &str, role: Rol
 /// # Errors
 /// Where the database is away.
 pub async fn add_key(connection: &mut PgConnection, account: Uuid, hash: &[u8; 32]) -> Result<()> {
-    query!(
-        "INSERT INTO api_keys (hash, account_id) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING",
-        &hash[..],
-        account
-    )
-    .execute(connection)
-    .await?;
+    query!("INSERT INTO api_keys (hash, account_id) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING", &hash[..], account)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -100,9 +96,8 @@ pub async fn add_key(connection: &mut PgConnection, account: Uuid, hash: &[u8; 3
 /// # Errors
 /// Where the database is away.
 pub async fn revoke_key(connection: &mut PgConnection, hash: &[u8; 32]) -> Result<bool> {
-    let revoked =
-        query!("UPDATE api_keys SET revoked_at = now() WHERE hash = $1 AND revoked_at IS NULL", &hash[..])
-            .execute(connection)
-            .await?;
+    let revoked = query!("UPDATE api_keys SET revoked_at = now() WHERE hash = $1 AND revoked_at IS NULL", &hash[..])
+        .execute(connection)
+        .await?;
     Ok(revoked.rows_affected() > 0)
 }

@@ -40,7 +40,8 @@ pub async fn insert(connection: &mut PgConnection, decided: &mut [CreatedProduct
     decided.sort_unstable_by_key(|command| command.id);
     for command in decided.iter() {
         let body = serde_json::json!({ "CreateProductV1": command.product });
-        let outcome = serde_json::to_value(&command.outcome).map_err(|_| Error::Corrupt("an outcome JSON can't hold"))?;
+        let outcome =
+            serde_json::to_value(&command.outcome).map_err(|_| Error::Corrupt("an outcome JSON can't hold"))?;
         let inserted = query!(
             "INSERT INTO commands (id, partition, sequence, account_id, fingerprint, body, outcome, accepted_at, decided_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",

@@ -96,7 +96,10 @@ fn options(url: &SecretString, name: &str, limits: Limits) -> Result<PgConnectOp
 /// Where the server can't be reached in time or refuses.
 pub async fn connect(url: &SecretString, name: &str, limits: Limits, wait: Duration) -> Result<PgConnection> {
     let options = options(url, name, limits)?;
-    tokio::time::timeout(wait, PgConnection::connect_with(&options)).await.map_err(|_| Error::TimedOut)?.map_err(Error::from)
+    tokio::time::timeout(wait, PgConnection::connect_with(&options))
+        .await
+        .map_err(|_| Error::TimedOut)?
+        .map_err(Error::from)
 }
 
 /// A pool for reads, connected when first used. `wait` bounds how long a reader waits for a connection.
@@ -104,10 +107,7 @@ pub async fn connect(url: &SecretString, name: &str, limits: Limits, wait: Durat
 /// # Errors
 /// Where the address is malformed.
 pub fn pool(url: &SecretString, name: &str, limits: Limits, size: u32, wait: Duration) -> Result<PgPool> {
-    Ok(PgPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(wait)
-        .connect_lazy_with(options(url, name, limits)?))
+    Ok(PgPoolOptions::new().max_connections(size).acquire_timeout(wait).connect_lazy_with(options(url, name, limits)?))
 }
 
 /// Begins a transaction. Never under a timeout or a `select!` on a pooled connection: cancelled, sqlx 0.9 would leave the

@@ -45,7 +45,9 @@ pub async fn heartbeat(connection: &mut PgConnection, consumer: Uuid, name: &str
 /// # Errors
 /// Where the database is away.
 pub async fn goodbye(connection: &mut PgConnection, consumer: Uuid) -> Result<()> {
-    query!("DELETE FROM consumers WHERE id = $1 OR seen_at < now() - interval '1 day'", consumer).execute(connection).await?;
+    query!("DELETE FROM consumers WHERE id = $1 OR seen_at < now() - interval '1 day'", consumer)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn the_table_in_the_documentation_holds() {
-        let level = |id, on_hand, reserved| StockLevel { warehouse: Uuid::from_u128(id), on_hand, reserved, version: 0 };
+        let level =
+            |id, on_hand, reserved| StockLevel { warehouse: Uuid::from_u128(id), on_hand, reserved, version: 0 };
         let levels = [level(1, 4, 1), level(2, 5, 0)];
         let piece = |id, quantity| Piece { warehouse: Uuid::from_u128(id), quantity };
         for (asked, expected) in [

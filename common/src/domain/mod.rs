@@ -17,7 +17,9 @@ pub use allocate::{Piece, allocate};
 pub use command::{Action, Command, CreateProduct, Idempotency, Line, PlaceOrder, merge_lines};
 pub use decide::{Decision, decide};
 pub use money::{Currency, Money, UnknownCurrency};
-pub use order::{Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenVersion, ShortLine};
+pub use order::{
+    Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenVersion, ShortLine,
+};
 pub use stock::{StockChange, StockLevel, StockView, VariantView};
 
 /// Most lines of one order, after lines of the same variant are added up or before. Bounds the rows that an order locks.

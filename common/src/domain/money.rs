@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn a_currency_is_three_upper_case_letters() {
-        for (code, valid) in [("EUR", true), ("eur", false), ("EU", false), ("EURO", false), ("", false), ("ÉU", false)] {
+        for (code, valid) in [("EUR", true), ("eur", false), ("EU", false), ("EURO", false), ("", false), ("ÉU", false)]
+        {
             assert_eq!(Currency::try_from(code).is_ok(), valid, "{code}");
         }
     }

@@ -123,7 +123,9 @@ pub struct SeenVersion {
 #[serde(tag = "result", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum ProductOutcome {
     /// `stock_version` is 0 where there was no opening stock.
-    Created { stock_version: i64 },
+    Created {
+        stock_version: i64,
+    },
     SkuTaken,
     UnknownWarehouse,
 }

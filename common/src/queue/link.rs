@@ -113,7 +113,12 @@ async fn supervise(
             }
             Err(error) => {
                 let wait = retry.next_wait();
-                tracing::warn!(link = name, error = &error as &dyn std::error::Error, ?wait, "no connection to the broker");
+                tracing::warn!(
+                    link = name,
+                    error = &error as &dyn std::error::Error,
+                    ?wait,
+                    "no connection to the broker"
+                );
                 // With several brokers, the next attempt begins with another one.
                 uris.rotate_left(1);
                 tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }

@@ -33,7 +33,8 @@ impl Outbox {
         }
         let channel = bounded(connection.create_channel()).await?;
         let properties = BasicProperties::default().with_content_type("application/json".into());
-        let publish = channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), payload, properties);
+        let publish =
+            channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), payload, properties);
         bounded(publish).await?;
         bounded(channel.close(200, "replied".into())).await
     }

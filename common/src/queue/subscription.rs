@@ -19,7 +19,10 @@ const CLOSE_SECONDS_MAX: u64 = 2;
 pub enum Incoming {
     Message(Message),
     /// The stream has ended: its channel or connection is gone, or the queue was deleted.
-    Ended { partition: u16, subscription: u64 },
+    Ended {
+        partition: u16,
+        subscription: u64,
+    },
 }
 
 /// One message, to be acknowledged once what it holds is committed.

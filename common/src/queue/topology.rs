@@ -119,7 +119,8 @@ impl Topology {
             bounded(channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default())).await?;
         }
         for name in [self.commands_exchange(), self.unroutable(), self.dead_letters()] {
-            bounded(channel.exchange_delete(name.as_str().into(), lapin::options::ExchangeDeleteOptions::default())).await?;
+            bounded(channel.exchange_delete(name.as_str().into(), lapin::options::ExchangeDeleteOptions::default()))
+                .await?;
         }
         bounded(channel.close(200, "deleted".into())).await
     }

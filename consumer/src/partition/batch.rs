@@ -52,12 +52,12 @@ impl Batch {
     }
 
     /// Commands that are not decided yet.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn undecided(&self) -> usize {
         self.undecided.len()
     }
 
     /// Whether there is nothing left to decide, to bury or to acknowledge.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.undecided.is_empty() && self.dead.is_empty() && self.receipts.is_empty()
     }
 

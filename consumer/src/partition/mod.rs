@@ -30,8 +30,13 @@ const INCOMING_MAX: usize = 1_024;
 pub(crate) enum Control {
     Hold(Vec<Lease>),
     /// Finish the batch at hand, then touch this partition no more.
-    LetGo { lease: Lease, done: oneshot::Sender<()> },
-    Stop { done: oneshot::Sender<()> },
+    LetGo {
+        lease: Lease,
+        done: oneshot::Sender<()>,
+    },
+    Stop {
+        done: oneshot::Sender<()>,
+    },
 }
 
 struct Holding {
@@ -143,7 +148,7 @@ impl Writer {
         if let Some(batch) = &mut self.pending {
             batch.forget(&[partition]);
         }
-        self.pending.take_if(|batch| batch.is_empty());
+        self.pending.take_if(|batch| batch.is_done());
     }
 
     async fn stop(&mut self) {
@@ -190,9 +195,10 @@ impl Writer {
                 }
                 Incoming::Ended { partition, subscription } => self.ended(partition, subscription),
             }
-            next = if batch.len() < self.config.batch_commands_max { self.incoming.try_recv().ok() } else { None };
+            next =
+                if batch.undecided() < self.config.batch_commands_max { self.incoming.try_recv().ok() } else { None };
         }
-        if !batch.is_empty() {
+        if !batch.is_done() {
             self.settle_or_hold(batch).await;
         }
     }
@@ -223,7 +229,7 @@ impl Writer {
 
     /// Decides and settles a batch, or holds it for later. Never negatively acknowledges: that would break the order.
     async fn settle_or_hold(&mut self, mut batch: Batch) {
-        while !batch.is_empty() {
+        while !batch.is_done() {
             let Err(failure) = self.settle(&mut batch).await else {
                 self.retry.reset();
                 return;
@@ -233,14 +239,22 @@ impl Writer {
             let error = &failure as &dyn std::error::Error;
             match failure.verdict() {
                 Verdict::Forget(partitions) => {
-                    tracing::warn!(?partitions, batch.len = batch.len(), "fenced: nothing was committed with the old epoch");
+                    tracing::warn!(
+                        ?partitions,
+                        batch.len = batch.undecided(),
+                        "fenced: nothing was committed with the old epoch"
+                    );
                     batch.forget(&partitions);
                     for partition in partitions {
                         self.drop_partition(partition).await;
                     }
                 }
-                Verdict::Isolate if batch.len() > 1 => {
-                    tracing::error!(error, batch.len = batch.len(), "the batch fails: its commands are decided one by one");
+                Verdict::Isolate if batch.undecided() > 1 => {
+                    tracing::error!(
+                        error,
+                        batch.len = batch.undecided(),
+                        "the batch fails: its commands are decided one by one"
+                    );
                     batch.isolate();
                 }
                 Verdict::Isolate => {
@@ -249,7 +263,7 @@ impl Writer {
                 }
                 Verdict::Retry => {
                     let wait = self.retry.next_wait();
-                    tracing::warn!(error, batch.len = batch.len(), ?wait, "the batch is held");
+                    tracing::warn!(error, batch.len = batch.undecided(), ?wait, "the batch is held");
                     self.retry_at = Some(Instant::now() + wait);
                     self.pending = Some(batch);
                     return;

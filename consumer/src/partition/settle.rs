@@ -31,7 +31,7 @@ impl Writer {
             batch.buried();
         }
         let mut told = Vec::new();
-        while batch.len() > 0 {
+        while batch.undecided() > 0 {
             let group = batch.group();
             let count = group.len();
             told.extend(self.commit(group).await?);

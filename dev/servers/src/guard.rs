@@ -38,8 +38,7 @@ fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let spec = arguments.next().and_then(|spec| spec.into_string().ok()).context("the guard is told nothing")?;
     let spec: Spec = serde_json::from_str(&spec)?;
     let faults = listen();
-    let mut running =
-        Running { layout: Layout::take(&spec.data, &progress)?, postgres: None, rabbitmq: None };
+    let mut running = Running { layout: Layout::take(&spec.data, &progress)?, postgres: None, rabbitmq: None };
     let result = running.start(&spec).and_then(|()| running.watch(&faults));
     let stopped = running.stop();
     let data = running.layout.data.clone();

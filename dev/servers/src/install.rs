@@ -67,7 +67,9 @@ fn install(packages: &[&str], log: &Path, progress: &dyn Fn(&str)) -> Result<()>
     let names = packages.join(" ");
     let by_hand = format!("install them yourself: apt-get install {names}");
     if !path().any(|folder| folder.join("apt-get").exists()) {
-        bail!("{names} not found, and this is no Debian: install PostgreSQL and RabbitMQ, or set DATABASE_URL and AMQP_URL");
+        bail!(
+            "{names} not found, and this is no Debian: install PostgreSQL and RabbitMQ, or set DATABASE_URL and AMQP_URL"
+        );
     }
     let sudo = !rustix::process::geteuid().is_root();
     if sudo && !succeeds(Command::new("sudo").args(["-n", "true"])) {
@@ -75,7 +77,8 @@ fn install(packages: &[&str], log: &Path, progress: &dyn Fn(&str)) -> Result<()>
     }
     progress(&format!("installing {names} (once; see {})", log.display()));
     // One installation at a time, also between several runs of this program.
-    let lock = File::options().create(true).append(true).mode(0o666).open(std::env::temp_dir().join("onhand-install.lock"))?;
+    let lock =
+        File::options().create(true).append(true).mode(0o666).open(std::env::temp_dir().join("onhand-install.lock"))?;
     lock.lock()?;
     let _policy = if sudo { None } else { Policy::forbid_services() };
     apt(&["update"], sudo, log).with_context(|| by_hand.clone())?;

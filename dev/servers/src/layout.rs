@@ -129,7 +129,11 @@ impl Layout {
         self.give(&elsewhere)?;
         fs::remove_dir(&folder).with_context(|| format!("{} is not empty", folder.display()))?;
         symlink(&elsewhere, &folder)?;
-        if can_enter(&folder.canonicalize()?, user) { Ok(()) } else { bail!("the servers' user can't enter {ELSEWHERE}") }
+        if can_enter(&folder.canonicalize()?, user) {
+            Ok(())
+        } else {
+            bail!("the servers' user can't enter {ELSEWHERE}")
+        }
     }
 }
 
@@ -259,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_user_is_found_by_its_whole_name() {
-        let users = "root:x:0:0:root:/root:/bin/sh\npostgres2:x:7:7::/:/bin/sh\npostgres:x:104:110:,,,:/var/lib:/bin/bash";
+        let users =
+            "root:x:0:0:root:/root:/bin/sh\npostgres2:x:7:7::/:/bin/sh\npostgres:x:104:110:,,,:/var/lib:/bin/bash";
         assert_eq!(find_user(users, "postgres"), Some(User { uid: 104, gid: 110 }));
         assert_eq!(find_user(users, "nobody"), None);
     }

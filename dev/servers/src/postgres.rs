@@ -30,8 +30,13 @@ impl Postgres {
     /// Ends what an earlier run has left, makes the database cluster where there is none, and starts the server.
     pub(crate) fn start(layout: &Layout, programs: &Path, settings: &[(String, String)]) -> Result<Self> {
         let folder = layout.folder("postgres")?.canonicalize()?;
-        let mut postgres =
-            Self { programs: programs.to_owned(), folder, port: free_port()?, settings: settings.to_vec(), child: None };
+        let mut postgres = Self {
+            programs: programs.to_owned(),
+            folder,
+            port: free_port()?,
+            settings: settings.to_vec(),
+            child: None,
+        };
         let pid_file = postgres.cluster().join("postmaster.pid");
         let mark = postgres.cluster().display().to_string();
         process::end_leftover(&pid_file, &mark, Signal::INT, Duration::from_secs(STOP_SECONDS_MAX));

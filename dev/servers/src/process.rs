@@ -92,6 +92,10 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("1000.125").spawn().expect("a process");
         let file = folder.path().join("pid");
         fs::write(&file, format!("{}\n", child.id())).expect("written");
+        // A process that has just been started has no command line yet.
+        while !runs(i32::try_from(child.id()).expect("a number"), "1000.125") {
+            std::thread::yield_now();
+        }
         let limit = Duration::from_millis(300);
         end_leftover(&file, "another program", Signal::TERM, limit);
         assert!(child.try_wait().expect("a state").is_none(), "another process was ended");

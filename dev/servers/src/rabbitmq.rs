@@ -71,9 +71,8 @@ impl RabbitMq {
     }
 
     pub(crate) fn urls(&self, layout: &Layout) -> Vec<String> {
-        let url = |node: &Node| {
-            format!("amqp://{USER}:{}@127.0.0.1:{}/%2f?heartbeat=10", layout.secrets.rabbitmq, node.port)
-        };
+        let url =
+            |node: &Node| format!("amqp://{USER}:{}@127.0.0.1:{}/%2f?heartbeat=10", layout.secrets.rabbitmq, node.port);
         self.nodes.iter().map(url).collect()
     }
 

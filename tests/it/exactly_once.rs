@@ -1,0 +1,123 @@
+//! Killed between two steps, by a hook rather than by luck: nothing is lost, nothing is decided twice.
+
+use common::steps::Step;
+use serde_json::json;
+use tests::app::{TestApp, Wanted};
+use tests::process::Process;
+use tests::steps::stop_at;
+use uuid::Uuid;
+
+/// Orders ten at once, kills the consumer at a step, lets another one go on: each order is decided once.
+async fn killed_at(step: Step) {
+    let mut app = TestApp::start().await;
+    let product = app.product(7).await;
+    app.stop_consumers().await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.push(app.client.order(&[(product, 1)], &[]).await.id());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("reached");
+    let mut settings = app.settings.clone();
+    settings.push(stop_at(step, 1, &marker));
+    let mut doomed = Process::start(&["consumer"], &settings);
+    tests::until("the step is reached", async || marker.exists()).await;
+    doomed.kill().await;
+    app.start_consumer(common::steps::Steps::none());
+    let mut confirmed = 0;
+    for (n, id) in ids.iter().enumerate() {
+        let order = app.client.outcome(*id).await;
+        assert_eq!(order["outcome"]["status"], if n < 7 { 201 } else { 409 }, "order {n} at {step:?}");
+        confirmed += i64::from(order["outcome"]["status"] == 201);
+    }
+    assert_eq!((confirmed, app.client.available(product).await), (7, 0));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_killed_with_its_locks_held_leaves_the_batch_to_the_next() {
+    killed_at(Step::Locked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_killed_before_its_commit_leaves_the_batch_to_the_next() {
+    killed_at(Step::Saved).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_killed_between_commit_and_acknowledgement_is_not_repeated() {
+    killed_at(Step::Committed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_killed_before_telling_anyone_leaves_the_outcome_in_the_store() {
+    killed_at(Step::Acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_killed_after_its_publish_has_kept_the_order() {
+    let app = TestApp::start().await;
+    let product = app.product(5).await;
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("reached");
+    let mut settings = app.settings.clone();
+    settings.push(stop_at(Step::Published, 1, &marker));
+    let port = free_port().await;
+    settings.push(("ONHAND_HTTP", format!("127.0.0.1:{port}")));
+    let mut doomed = Process::start(&["api"], &settings);
+    let client = tests::http::Client::new(format!("http://127.0.0.1:{port}"), tests::app::CLIENT_KEY);
+    tests::until("the doomed api is ready", async || {
+        let answer = client.send(reqwest::Method::GET, "/readyz", &[], None).await;
+        answer.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+    let headers = [("idempotency-key", "once")];
+    let body = tests::http::order(&[(product, 2)]).to_string().into_bytes();
+    let cut_off = client.send(reqwest::Method::POST, "/orders", &headers, Some(body));
+    let kill = async {
+        tests::until("the step is reached", async || marker.exists()).await;
+        doomed.kill().await;
+    };
+    let (answer, ()) = futures_util::future::join(cut_off, kill).await;
+    assert!(answer.is_err(), "the client was not answered");
+    let retried = app.client.order(&[(product, 2)], &[headers[0], ("prefer", "wait=30")]).await;
+    assert_eq!(retried.status, 201);
+    assert_eq!(app.client.available(product).await, 3, "the order was placed once");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_delivered_twice_is_decided_once() {
+    let app = TestApp::start().await;
+    let product = app.product(9).await;
+    let id = Uuid::new_v4();
+    let command = json!({ "commands": [{ "PlaceOrderV1": {
+        "head": { "id": id, "accountId": Uuid::new_v4(), "acceptedAt": "2026-01-01T00:00:00Z" },
+        "items": [{ "productId": product, "variantId": product, "qty": 2 }],
+    }}]});
+    // Even by the writers of two partitions.
+    for partition in [0, 1, 1, 2] {
+        app.publish(partition, command.to_string().as_bytes()).await;
+    }
+    tests::until("the order is decided", async || app.operator.get(&format!("/orders/{id}")).await.status == 200).await;
+    assert_eq!(app.client.available(product).await, 7);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_stopped_under_load_finishes_its_batch_and_hands_over() {
+    let app = TestApp::with(Wanted { consumers: 1, ..Wanted::default() }).await;
+    let product = app.product(300).await;
+    let mut stopped = Process::start(&["consumer"], &app.settings);
+    let line = [(product, 1)];
+    let orders = futures_util::future::join_all((0..300).map(|_| app.client.order_and_wait(&line)));
+    let (answers, status) = futures_util::future::join(orders, stopped.stop()).await;
+    assert!(status.success());
+    assert!(answers.iter().all(|answer| answer.status == 201));
+    assert_eq!(app.client.available(product).await, 0);
+    app.finish().await;
+}
+
+async fn free_port() -> u16 {
+    tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port()
+}

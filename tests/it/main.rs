@@ -1,0 +1,12 @@
+//! What the system promises, against real servers and real processes: one module per behaviour.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod bad_input;
+mod dead_letters;
+mod exactly_once;
+mod idempotency;
+mod one_command;
+mod orders;
+mod outages;

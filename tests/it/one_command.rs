@@ -1,0 +1,87 @@
+//! `cargo run --release`, as a newcomer runs it: private servers, a stop, a crash, a second start.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tests::http::Client;
+use tests::process::Process;
+use uuid::Uuid;
+
+async fn free_address() -> String {
+    tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().to_string()
+}
+
+fn start(data: &Path, http: &str) -> Process {
+    let settings = [("ONHAND_CLIENT_KEY", "c".to_owned()), ("ONHAND_OPERATOR_KEY", "o".to_owned())];
+    Process::start(&["--data", data.to_str().unwrap(), "--http", http, "--consumers", "2"], &settings)
+}
+
+async fn until_up(client: &Client) {
+    tests::until("everything is up", async || {
+        let answer = client.send(reqwest::Method::GET, "/readyz", &[], None).await;
+        answer.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+}
+
+/// How many processes on this machine name the data folder: servers that were left running.
+fn left_running(data: &Path) -> usize {
+    let data = data.to_str().unwrap();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .filter(|line| String::from_utf8_lossy(line).contains(data))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_survive_a_stop_and_a_crash_and_nothing_is_left_running() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let data = folder.path().join("data");
+    let http = free_address().await;
+    let client = Client::new(format!("http://{http}"), "c");
+    let mut system = start(&data, &http);
+    until_up(&client).await;
+    tests::until("the demo catalogue is there", async || {
+        client.get("/products").await.body["items"].as_array().is_some_and(|items| items.len() == 8)
+    })
+    .await;
+    let catalogue = client.get("/products").await;
+    let product: Uuid = catalogue.body["items"][0]["id"].as_str().unwrap().parse().unwrap();
+    let before = client.order_and_wait(&[(product, 1)]).await;
+    assert_eq!(before.status, 201, "{before:?}");
+
+    let mut second = start(&data, &free_address().await);
+    assert!(!second.wait().await.success(), "a second start on the same data is refused");
+
+    system.kill().await;
+    tests::until("nothing is left of the killed run", async || left_running(&data) == 0).await;
+    let mut system = start(&data, &http);
+    until_up(&client).await;
+    assert_eq!(client.outcome(before.id()).await["status"], "paid");
+    let after = client.order_and_wait(&[(product, 1)]).await;
+    assert_eq!(after.status, 201, "{after:?}");
+
+    interrupt(system.id()).await;
+    assert!(system.wait().await.success(), "Ctrl-C ends it cleanly");
+    assert_eq!(left_running(&data), 0);
+    std::fs::remove_dir_all(&data).unwrap();
+}
+
+async fn interrupt(process: u32) {
+    let status = tokio::process::Command::new("kill").args(["-INT", &process.to_string()]).status().await;
+    assert!(status.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_told_at_once() {
+    let taken = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut refused = start(&data, &taken.local_addr().unwrap().to_string());
+    let ended = tokio::time::timeout(Duration::from_secs(10), refused.wait()).await;
+    assert!(!ended.unwrap().success());
+    assert!(!data.exists(), "nothing was begun: {}", json!(data));
+}

@@ -1,0 +1,88 @@
+//! Either server away: what is promised is kept, what can't be promised is not, and everything comes back by itself.
+
+use tests::app::{TestApp, Wanted};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_broker_orders_are_503_and_nothing_is_promised() {
+    let app = TestApp::with(Wanted { consumers: 2, proxies: true, ..Wanted::default() }).await;
+    let product = app.product(10).await;
+    let (_, broker) = app.proxies.as_ref().unwrap();
+    broker.cut();
+    tests::until("the api is not ready", async || app.client.get("/readyz").await.status == 503).await;
+    assert_eq!(app.client.get("/livez").await.status, 200);
+    let refused = app.client.order(&[(product, 1)], &[]).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.body["accepted"], "no", "{refused:?}");
+    assert!(refused.body["id"].is_string(), "the id that was tried");
+    assert_eq!(app.client.available(product).await, 10, "reads go on");
+    broker.mend();
+    app.until_ready().await;
+    assert_eq!(app.client.order_and_wait(&[(product, 1)]).await.status, 201);
+    assert_eq!(app.client.available(product).await, 9);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_orders_are_accepted_and_decided_when_it_is_back() {
+    let app = TestApp::with(Wanted { consumers: 2, proxies: true, ..Wanted::default() }).await;
+    let product = app.product(10).await;
+    assert_eq!(app.client.get("/products").await.status, 200, "the key is known to the api");
+    let (database, _) = app.proxies.as_ref().unwrap();
+    database.cut();
+    let accepted = app.client.order(&[(product, 3)], &[]).await;
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    let keyed = app.client.order(&[(product, 3)], &[("idempotency-key", "k")]).await;
+    assert_eq!(keyed.status, 202, "{keyed:?}");
+    let unread = app.client.get(&format!("/orders/{}", accepted.id())).await;
+    assert_eq!(unread.status, 503, "{unread:?}");
+    assert!(unread.header("retry-after").is_some());
+    assert_eq!(app.client_with("unknown").get("/products").await.status, 503, "an unknown key can't be told");
+    assert_eq!(app.client.get("/livez").await.status, 200);
+    assert_eq!(app.client.get("/readyz").await.status, 200, "orders can still be published");
+    database.mend();
+    app.client.outcome(accepted.id()).await;
+    app.client.outcome(keyed.id()).await;
+    assert_eq!(app.client.available(product).await, 4);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_cut_again_and_again_under_load_lose_nothing_that_was_promised() {
+    let app = TestApp::with(Wanted { consumers: 2, proxies: true, ..Wanted::default() }).await;
+    let product = app.product(1_000).await;
+    let (database, broker) = app.proxies.as_ref().unwrap();
+    let orders = async {
+        let mut promised = Vec::new();
+        for n in 0..300 {
+            let answer = app.client.order(&[(product, 1)], &[]).await;
+            match answer.status.as_u16() {
+                202 => promised.push(answer.id()),
+                503 => {}
+                _ => panic!("{answer:?}"),
+            }
+            match n {
+                60 | 180 => broker.cut(),
+                100 | 220 => broker.mend(),
+                80 | 200 => database.cut(),
+                140 | 260 => database.mend(),
+                _ => {}
+            }
+            if answer.status == 503 {
+                tokio::task::yield_now().await;
+            }
+        }
+        promised
+    };
+    let promised = orders.await;
+    app.until_ready().await;
+    let mut confirmed = 0;
+    for id in &promised {
+        assert_eq!(app.client.outcome(*id).await["outcome"]["status"], 201);
+        confirmed += 1;
+    }
+    assert!(confirmed >= 60, "{confirmed} were promised");
+    // What was not confirmed in time may have been decided all the same: never less than promised.
+    assert!(app.client.available(product).await <= 1_000 - confirmed);
+    app.finish().await;
+}

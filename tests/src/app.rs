@@ -1,0 +1,264 @@
+//! The system of one test: a database and queues of its own, an api and consumers in this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use common::db::accounts::{self, Role};
+use common::db::{self, PgConnection};
+use common::queue::{Link, Topology};
+use common::steps::Steps;
+use secrecy::SecretString;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use sqlx::Connection as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::http::Client;
+use crate::proxy::{Proxy, host_and_port, through};
+use crate::shared::{Shared, servers};
+
+/// Few, so that a test's products share them, and more than one, so that orders span them.
+const PARTITIONS: u16 = 4;
+
+/// What a test wants of its system.
+#[derive(Default)]
+pub struct Wanted {
+    /// Consumers in this process.
+    pub consumers: usize,
+    /// Whether the api reaches both servers through proxies that can be cut.
+    pub proxies: bool,
+    /// More settings of the api and the consumers.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// The system of one test.
+pub struct TestApp {
+    /// Of an ordinary client.
+    pub client: Client,
+    /// Of another client.
+    pub other: Client,
+    pub operator: Client,
+    pub base: String,
+    /// Where the servers are, as the programs' environment has it.
+    pub settings: Vec<(&'static str, String)>,
+    pub topology: Arc<Topology>,
+    /// To the database and the broker, where they were wanted.
+    pub proxies: Option<(Proxy, Proxy)>,
+    database_url: String,
+    link: Link,
+    running: JoinSet<()>,
+    stop_consumers: CancellationToken,
+    stop: CancellationToken,
+}
+
+pub const CLIENT_KEY: &str = "client-key";
+pub const OTHER_KEY: &str = "other-key";
+pub const OPERATOR_KEY: &str = "operator-key";
+
+impl TestApp {
+    /// An api and two consumers.
+    pub async fn start() -> Self {
+        Self::with(Wanted { consumers: 2, ..Wanted::default() }).await
+    }
+
+    pub async fn with(wanted: Wanted) -> Self {
+        static TESTS: AtomicU32 = AtomicU32::new(0);
+        common::telemetry::init(false);
+        let shared = servers().await;
+        let name = format!("t{}", TESTS.fetch_add(1, Ordering::SeqCst));
+        let database_url = create_database(shared, &name).await;
+        let settings = vec![
+            ("DATABASE_URL", database_url.clone()),
+            ("AMQP_URL", shared.amqp_url.clone()),
+            ("ONHAND_QUEUE_PREFIX", format!("{name}-{}", std::process::id())),
+            ("ONHAND_PARTITIONS", PARTITIONS.to_string()),
+            ("ONHAND_LEASE_MS", "2000".to_owned()),
+            ("ONHAND_LEASE_RENEW_MS", "200".to_owned()),
+            ("ONHAND_KEYS_REFRESH_MS", "200".to_owned()),
+        ];
+        let settings: Vec<_> = settings.into_iter().chain(wanted.settings).collect();
+        prepare(&database_url).await;
+        let (api_settings, proxies) =
+            if wanted.proxies { through_proxies(&settings).await } else { (settings.clone(), None) };
+        let stop = CancellationToken::new();
+        let queues = read_servers(&settings).queues;
+        let topology = Arc::new(Topology::new(&queues, PARTITIONS));
+        let urls = [SecretString::from(shared.amqp_url.clone())];
+        let link = Link::open(&urls, name, Arc::clone(&topology), stop.clone()).unwrap();
+        let mut app = Self {
+            client: Client::new(String::new(), CLIENT_KEY),
+            other: Client::new(String::new(), OTHER_KEY),
+            operator: Client::new(String::new(), OPERATOR_KEY),
+            base: String::new(),
+            settings: api_settings,
+            topology,
+            proxies,
+            database_url,
+            link,
+            running: JoinSet::new(),
+            stop_consumers: CancellationToken::new(),
+            stop,
+        };
+        app.base = app.start_api().await;
+        app.client = app.client_with(CLIENT_KEY);
+        app.other = app.client_with(OTHER_KEY);
+        app.operator = app.client_with(OPERATOR_KEY);
+        for _ in 0..wanted.consumers {
+            app.start_consumer(Steps::none());
+        }
+        app.until_ready().await;
+        app
+    }
+
+    /// Starts one more api; answers with its address.
+    pub async fn start_api(&mut self) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let config = api::Config::read(&lookup(&self.settings)).unwrap();
+        let stop = self.stop.clone();
+        self.running.spawn(async move { api::run(config, listener, Steps::none(), stop).await.unwrap() });
+        base
+    }
+
+    /// Starts one more consumer in this process.
+    pub fn start_consumer(&mut self, steps: Steps) {
+        let config = consumer::Config::read(&lookup(&self.settings)).unwrap();
+        let stop = self.stop_consumers.clone();
+        self.running.spawn(async move { consumer::run(config, steps, stop).await.unwrap() });
+    }
+
+    /// Stops every consumer of this process and waits until they have let go.
+    pub async fn stop_consumers(&mut self) {
+        std::mem::take(&mut self.stop_consumers).cancel();
+        let mut connection = self.database().await;
+        crate::until("the partitions are free", async || {
+            let snapshot = db::partitions::snapshot(&mut connection, Duration::from_secs(60)).await.unwrap();
+            snapshot.live.is_empty()
+        })
+        .await;
+    }
+
+    #[must_use]
+    pub fn client_with(&self, key: &str) -> Client {
+        Client::new(self.base.clone(), key)
+    }
+
+    pub async fn until_ready(&self) {
+        crate::until("the api is ready", async || self.client.get("/readyz").await.status == 200).await;
+    }
+
+    /// A product with some stock, that can be ordered.
+    pub async fn product(&self, stock: i64) -> Uuid {
+        self.product_at(stock, json!({ "amount": 1000, "currency": "EUR" })).await
+    }
+
+    pub async fn product_at(&self, stock: i64, price: serde_json::Value) -> Uuid {
+        let body = json!({ "name": "Product", "sku": Uuid::new_v4(), "price": price, "stock": stock });
+        let answer = self.operator.post("/products", &[("prefer", "wait=30")], &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.id()
+    }
+
+    /// A connection to the test's database, past any proxy.
+    pub async fn database(&self) -> PgConnection {
+        PgConnection::connect(&self.database_url).await.unwrap()
+    }
+
+    /// Messages that wait in a queue.
+    pub async fn waiting(&self, queue: &str) -> u32 {
+        let connection = self.link.clone().connected().await;
+        Topology::waiting(&connection, queue).await.unwrap()
+    }
+
+    /// Publishes anything to a partition's queue, past the api.
+    pub async fn publish(&self, partition: u16, payload: &[u8]) {
+        let connection = self.link.clone().connected().await;
+        let channel = connection.create_channel().await.unwrap();
+        channel
+            .basic_publish(
+                self.topology.commands_exchange().into(),
+                partition.to_string().into(),
+                lapin::options::BasicPublishOptions::default(),
+                payload,
+                lapin::BasicProperties::default(),
+            )
+            .await
+            .unwrap();
+        channel.close(200, "done".into()).await.unwrap();
+    }
+
+    /// Everything accepted is decided, every invariant holds, the queues are drained; then all is stopped and deleted.
+    pub async fn finish(self) {
+        self.finish_with_dead_letters(0).await;
+    }
+
+    pub async fn finish_with_dead_letters(mut self, dead_letters: u32) {
+        for partition in 0..PARTITIONS {
+            let queue = self.topology.commands_queue(partition);
+            crate::until("the queues are drained", async || self.waiting(&queue).await == 0).await;
+        }
+        // What a consumer holds unacknowledged is not counted as waiting: it has let go when it has stopped.
+        self.stop_consumers().await;
+        for partition in 0..PARTITIONS {
+            assert_eq!(self.waiting(&self.topology.commands_queue(partition)).await, 0, "partition {partition}");
+        }
+        assert_eq!(self.waiting(&self.topology.dead_letters()).await, dead_letters, "dead letters");
+        assert_eq!(self.waiting(&self.topology.unroutable()).await, 0, "unroutable");
+        let mut connection = self.database().await;
+        let violations = db::verify::verify(&mut connection).await.unwrap();
+        assert!(violations.is_empty(), "{violations:?}");
+        let broker = self.link.clone().connected().await;
+        self.topology.delete(&broker).await.unwrap();
+        self.stop.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+/// Looks a test's settings up as the programs look theirs up in the environment.
+pub fn lookup<'a>(settings: &'a [(&'static str, String)]) -> impl Fn(&str) -> Option<String> + 'a {
+    |name| settings.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+}
+
+fn read_servers(settings: &[(&'static str, String)]) -> common::config::Servers {
+    let lookup = lookup(settings);
+    common::config::Servers::read(&mut common::config::Reader::new(&lookup))
+}
+
+async fn create_database(shared: &Shared, name: &str) -> String {
+    let mut connection = PgConnection::connect(&shared.database_url).await.unwrap();
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::query(create).execute(&mut connection).await.unwrap();
+    let (head, _) = shared.database_url.rsplit_once('/').unwrap();
+    format!("{head}/{name}")
+}
+
+async fn prepare(database_url: &str) {
+    let mut connection = PgConnection::connect(database_url).await.unwrap();
+    db::setup::migrate(&mut connection, Some(PARTITIONS)).await.unwrap();
+    for (name, role, key) in [
+        ("client", Role::Client, CLIENT_KEY),
+        ("other", Role::Client, OTHER_KEY),
+        ("operator", Role::Operator, OPERATOR_KEY),
+    ] {
+        let account = accounts::ensure_account(&mut connection, name, role).await.unwrap();
+        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        accounts::add_key(&mut connection, account, &hash).await.unwrap();
+    }
+}
+
+async fn through_proxies(settings: &[(&'static str, String)]) -> (Vec<(&'static str, String)>, Option<(Proxy, Proxy)>) {
+    let url = |wanted: &str| settings.iter().find(|(name, _)| *name == wanted).unwrap().1.clone();
+    let (database, broker) = (url("DATABASE_URL"), url("AMQP_URL"));
+    let to_database = Proxy::to(host_and_port(&database)).await;
+    let to_broker = Proxy::to(host_and_port(&broker)).await;
+    let mut settings = settings.to_vec();
+    settings.push(("DATABASE_URL", through(&database, &to_database)));
+    settings.push(("AMQP_URL", through(&broker, &to_broker)));
+    (settings, Some((to_database, to_broker)))
+}
