@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse as _;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -15,13 +15,23 @@ use crate::error::{Error, FieldError};
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+const BODY_BYTES_MAX_DEFAULT: usize = 64 * 1024;
+/// How much of a body that is too large is read and thrown away before the connection is given up.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+/// Longest time for a body to arrive.
+const BODY_SECONDS_MAX: u64 = 30;
+
+/// Largest body that is taken, as an extension of the request.
+#[derive(Clone, Copy)]
+pub(crate) struct BodyBytesMax(pub(crate) usize);
+
 /// A JSON body. Unknown fields are refused by the types themselves.
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
         if let Some(kind) = request.headers().get(header::CONTENT_TYPE) {
             let kind =
                 kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -29,14 +39,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 return Err(Error::UnsupportedMediaType);
             }
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Error::BodyTooLarge,
-                _ => Error::Malformed(FieldError::new("", "the body could not be read to its end")),
-            }
-        })?;
-        parse(&bytes).map(Self)
+        let limit = request.extensions().get::<BodyBytesMax>().map_or(BODY_BYTES_MAX_DEFAULT, |limit| limit.0);
+        parse(&read(request.into_body(), limit).await?).map(Self)
     }
+}
+
+/// Reads a body whole. What is too large is read on and thrown away for a while: a client that is still sending would
+/// otherwise see its connection reset, and not the answer.
+async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(BODY_SECONDS_MAX);
+    let mut bytes = Vec::new();
+    let mut length = 0_usize;
+    loop {
+        let frame = tokio::time::timeout_at(deadline, body.frame()).await;
+        let frame = frame.map_err(|_| Error::Malformed(FieldError::new("", "the body did not arrive in time")))?;
+        let Some(frame) = frame else { break };
+        let frame =
+            frame.map_err(|_| Error::Malformed(FieldError::new("", "the body could not be read to its end")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= limit {
+            bytes.extend_from_slice(&data);
+        } else if length > limit.saturating_add(DISCARDED_BYTES_MAX) {
+            break;
+        }
+    }
+    if length > limit { Err(Error::BodyTooLarge) } else { Ok(bytes) }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

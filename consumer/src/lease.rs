@@ -57,6 +57,10 @@ impl Keeper {
         let renewed = partitions::renew(database, id, lease).await?;
         let snapshot = partitions::snapshot(database, lease).await?;
         self.forget_lost(&renewed).await;
+        let strays = self.strays(&renewed);
+        if !strays.is_empty() {
+            self.hold(strays).await;
+        }
         let plan = plan(&snapshot.partitions, &snapshot.live, id);
         for partition in plan.release {
             self.release(partition).await;
@@ -106,18 +110,28 @@ impl Keeper {
         }
     }
 
-    /// Gives up in the database what the writer has let go of.
+    /// Gives up in the database what the writer has let go of. What fails stays to be tried again.
     async fn finish_releases(&mut self) -> db::Result<()> {
-        for (lease, mut released) in std::mem::take(&mut self.releasing) {
+        let mut index = 0;
+        while let Some((lease, released)) = self.releasing.get_mut(index) {
             if let Err(oneshot::error::TryRecvError::Empty) = released.try_recv() {
-                self.releasing.push((lease, released));
-            } else {
-                let id = self.id;
-                partitions::release(self.database().await?, id, lease).await?;
-                tracing::info!(partition = lease.partition, epoch = lease.epoch, "partition let go");
+                index += 1;
+                continue;
             }
+            let (id, lease) = (self.id, *lease);
+            partitions::release(self.database().await?, id, lease).await?;
+            tracing::info!(partition = lease.partition, epoch = lease.epoch, "partition let go");
+            self.releasing.swap_remove(index);
         }
         Ok(())
+    }
+
+    /// Leases that are ours in the database without our knowing: the answer to taking them was lost with a connection.
+    fn strays(&self, renewed: &[Lease]) -> Vec<Lease> {
+        let known = |lease: &Lease| {
+            self.held.get(&lease.partition) == Some(lease) || self.releasing.iter().any(|(known, _)| known == lease)
+        };
+        renewed.iter().filter(|lease| !known(lease)).copied().collect()
     }
 
     async fn stop(&mut self) {

@@ -24,6 +24,9 @@ use crate::shared::{Shared, servers};
 /// Few, so that a test's products share them, and more than one, so that orders span them.
 const PARTITIONS: u16 = 4;
 
+/// A killed consumer is taken for dead after this.
+const LEASE: Duration = Duration::from_secs(2);
+
 /// What a test wants of its system.
 #[derive(Default)]
 pub struct Wanted {
@@ -76,7 +79,7 @@ impl TestApp {
             ("AMQP_URL", shared.amqp_url.clone()),
             ("ONHAND_QUEUE_PREFIX", format!("{name}-{}", std::process::id())),
             ("ONHAND_PARTITIONS", PARTITIONS.to_string()),
-            ("ONHAND_LEASE_MS", "2000".to_owned()),
+            ("ONHAND_LEASE_MS", LEASE.as_millis().to_string()),
             ("ONHAND_LEASE_RENEW_MS", "200".to_owned()),
             ("ONHAND_KEYS_REFRESH_MS", "200".to_owned()),
         ];
@@ -136,7 +139,7 @@ impl TestApp {
         std::mem::take(&mut self.stop_consumers).cancel();
         let mut connection = self.database().await;
         crate::until("the partitions are free", async || {
-            let snapshot = db::partitions::snapshot(&mut connection, Duration::from_secs(60)).await.unwrap();
+            let snapshot = db::partitions::snapshot(&mut connection, LEASE).await.unwrap();
             snapshot.live.is_empty()
         })
         .await;

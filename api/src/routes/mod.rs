@@ -7,11 +7,11 @@ mod products;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use crate::error::Error;
+use crate::extract::BodyBytesMax;
 use crate::state::Slot;
 
 pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
@@ -27,6 +27,6 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/problems/{name}", get(problems::show))
         .fallback(async || Error::NotFound("There is nothing at this address.".to_owned()))
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
-        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(Extension(BodyBytesMax(body_bytes_max)))
         .with_state(slot)
 }

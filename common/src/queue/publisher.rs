@@ -206,7 +206,15 @@ impl Lane {
 
     fn failed(&self, error: PublishError, commands: usize) {
         let partition = self.partition;
-        tracing::warn!(partition, commands, error = &error as &dyn std::error::Error, "commands were not confirmed");
+        match error {
+            // Told once by the link; here it would be a line for each order that is refused.
+            PublishError::Unavailable | PublishError::Blocked | PublishError::Overloaded => {
+                tracing::debug!(partition, commands, %error, "commands were not published");
+            }
+            PublishError::QueueFull | PublishError::Unconfirmed => {
+                tracing::warn!(partition, commands, %error, "commands were not confirmed");
+            }
+        }
         // Under an alarm the connection is sound, only not read from; otherwise silence means that it is dead.
         if error == PublishError::Unconfirmed && !self.link.is_blocked() {
             self.link.suspect();
