@@ -55,15 +55,18 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// A secret that must be set.
-    pub fn required_secret(&mut self, name: &str, expected: &str) -> SecretString {
-        self.text(name).map_or_else(
-            || {
-                self.mistakes.push(format!("{name} is not set: {expected} is expected"));
-                SecretString::default()
-            },
-            SecretString::from,
-        )
+    /// The addresses of servers, separated by commas, which must be set and each be `valid`. They hold passwords: a
+    /// mistake does not repeat them.
+    pub fn addresses(&mut self, name: &str, expected: &str, valid: impl Fn(&str) -> bool) -> Vec<SecretString> {
+        let Some(text) = self.text(name) else {
+            self.mistakes.push(format!("{name} is not set: {expected} is expected"));
+            return Vec::new();
+        };
+        let addresses: Vec<&str> = text.split(',').map(str::trim).collect();
+        if !addresses.iter().all(|address| valid(address)) {
+            self.mistakes.push(format!("{name} is not an address: {expected} is expected"));
+        }
+        addresses.into_iter().map(SecretString::from).collect()
     }
 
     /// A value, where it is set and not empty.
@@ -112,30 +115,48 @@ pub struct Queues {
 
 impl Servers {
     pub fn read(reader: &mut Reader<'_>) -> Self {
-        let database_url = reader.required_secret("DATABASE_URL", "postgres://USER:PASSWORD@HOST:PORT/DATABASE");
-        let amqp =
-            reader.required_secret("AMQP_URL", "amqp://USER:PASSWORD@HOST:PORT/%2f (several: separated by commas)");
-        let partitions = reader.number("ONHAND_PARTITIONS", 0, 0, crate::partition::PARTITIONS_MAX);
+        let expected = "postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+        let database_url = reader.addresses("DATABASE_URL", expected, crate::db::is_address).into_iter().next();
+        let expected = "amqp://USER:PASSWORD@HOST:PORT/%2f (several: separated by commas)";
+        let amqp_urls = reader.addresses("AMQP_URL", expected, crate::queue::is_address);
+        let partitions = reader
+            .text("ONHAND_PARTITIONS")
+            .map(|_| reader.number("ONHAND_PARTITIONS", PARTITIONS_DEFAULT, 1, crate::partition::PARTITIONS_MAX));
         Self {
-            database_url,
-            amqp_urls: split(&amqp),
+            database_url: database_url.unwrap_or_default(),
+            amqp_urls,
             queues: Queues {
                 prefix: reader.text("ONHAND_QUEUE_PREFIX").unwrap_or_else(|| "onhand".to_owned()),
                 bytes_max: reader.number("ONHAND_QUEUE_BYTES_MAX", 1 << 30, 1 << 16, 1 << 40),
             },
-            partitions: (partitions > 0).then_some(partitions),
+            partitions,
         }
     }
-}
-
-fn split(urls: &SecretString) -> Vec<SecretString> {
-    use secrecy::ExposeSecret as _;
-    urls.expose_secret().split(',').map(|url| SecretString::from(url.trim())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_told_without_repeating_it() {
+        for (database, broker, mistakes) in [
+            ("postgres://u:secret@h:5432/onhand", "amqp://u:secret@h:5672/%2f,amqps://h", 0),
+            ("h:secret", "amqp://h", 1),
+            ("mysql://u:secret@h/onhand", "http://u:secret@h", 2),
+            ("postgres://u:secret@h:99999/onhand", "amqp://h,secret", 2),
+        ] {
+            let lookup = |name: &str| match name {
+                "DATABASE_URL" => Some(database.to_owned()),
+                "AMQP_URL" => Some(broker.to_owned()),
+                _ => None,
+            };
+            let mut reader = Reader::new(&lookup);
+            Servers::read(&mut reader);
+            assert_eq!(reader.mistakes.len(), mistakes, "{:?}", reader.mistakes);
+            assert!(!reader.mistakes.join("").contains("secret"), "{:?}", reader.mistakes);
+        }
+    }
 
     #[test]
     fn every_mistake_is_told_at_once() {
@@ -149,6 +170,6 @@ mod tests {
         assert_eq!(servers.amqp_urls.len(), 2);
         let told = reader.finish(()).expect_err("two mistakes").to_string();
         assert!(told.contains("DATABASE_URL is not set"), "{told}");
-        assert!(told.contains("ONHAND_PARTITIONS is \"257\": a number from 0 to 256 is expected"), "{told}");
+        assert!(told.contains("ONHAND_PARTITIONS is \"257\": a number from 1 to 256 is expected"), "{told}");
     }
 }

@@ -21,11 +21,11 @@ Onhand is up.
 
 Order a mug, and wait for the outcome:
 
-  curl -i http://{http}/orders -H 'Authorization: Bearer {client}' -H 'Prefer: wait=5' --json '{{"items":[{{"productId":"{mug}","qty":1}}]}}'
+  curl -i http://{http}/orders -H 'Authorization: Bearer {client}' -H 'Prefer: wait=5' -H 'Content-Type: application/json' -d '{{"items":[{{"productId":"{mug}","qty":1}}]}}'
 
 Order two of the last poster, and see why not:
 
-  curl -s http://{http}/orders -H 'Authorization: Bearer {client}' -H 'Prefer: wait=5' --json '{{"items":[{{"productId":"{poster}","qty":2}}]}}'
+  curl -s http://{http}/orders -H 'Authorization: Bearer {client}' -H 'Prefer: wait=5' -H 'Content-Type: application/json' -d '{{"items":[{{"productId":"{poster}","qty":2}}]}}'
 
 See what is on hand:
 

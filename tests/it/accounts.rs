@@ -17,6 +17,8 @@ async fn anothers_order_is_404_to_a_client_and_shown_to_an_operator() {
     let pending = app.client.order(&[(product, 1)], &[]).await.id();
     assert_eq!(app.client.get(&format!("/orders/{pending}")).await.status, 200);
     assert_eq!(app.other.get(&format!("/orders/{pending}")).await.status, 404, "pending ids are told apart as well");
+    assert_eq!(app.operator.get(&format!("/orders/{pending}")).await.body["status"], "pending");
+    assert_eq!(app.operator.get(&format!("/orders/{}", uuid::Uuid::new_v4())).await.status, 404);
     app.start_consumer(common::steps::Steps::none());
     app.finish().await;
 }

@@ -7,6 +7,8 @@ mod bad_input;
 mod dead_letters;
 mod exactly_once;
 mod idempotency;
+mod messages;
 mod one_command;
 mod orders;
 mod outages;
+mod setup;

@@ -1,6 +1,6 @@
 //! Accounts and their keys. A key is stored as its SHA-256 only.
 
-use sqlx::{PgConnection, query, query_as};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::{Error, Result};
@@ -61,6 +61,14 @@ pub async fn find_keys(connection: &mut PgConnection, hashes: &[[u8; 32]]) -> Re
             Ok((hash, Principal { account: row.account_id, role }))
         })
         .collect()
+}
+
+/// The ids of all accounts.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn ids(connection: &mut PgConnection) -> Result<Vec<Uuid>> {
+    Ok(query_scalar!("SELECT id FROM accounts").fetch_all(connection).await?)
 }
 
 /// Makes sure that an account of this name and role exists; answers with its id.

@@ -72,6 +72,12 @@ impl Default for Limits {
     }
 }
 
+/// Whether a text is a database's address.
+pub(crate) fn is_address(text: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme))
+        && PgConnectOptions::from_str(text).is_ok()
+}
+
 fn options(url: &SecretString, name: &str, limits: Limits) -> Result<PgConnectOptions> {
     let milliseconds = |duration: Duration| duration.as_millis().to_string();
     Ok(PgConnectOptions::from_str(url.expose_secret())?

@@ -160,3 +160,140 @@ fn create(stock: &mut StockView, warehouses: &BTreeSet<Uuid>, id: Uuid, product:
         if product.stock > 0 { stock.receive(id, product.warehouse_id, product.stock).unwrap_or_default() } else { 0 };
     ProductOutcome::Created { stock_version }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{AMOUNT_MAX, Currency, StockLevel, Timestamp};
+
+    const HERE: Uuid = Uuid::from_u128(100);
+    const THERE: Uuid = Uuid::from_u128(200);
+
+    fn money(amount: i64, currency: &str) -> Money {
+        Money { amount, currency: Currency::try_from(currency).expect("a currency") }
+    }
+
+    fn level(warehouse: Uuid, on_hand: i64, reserved: i64) -> StockLevel {
+        StockLevel { warehouse, on_hand, reserved, version: 7 }
+    }
+
+    /// 1: 10 here and 5 there, of which 2 are reserved. 2: deleted. 3: in dollars. 4: as dear as can be. 5: 3 here.
+    fn stock() -> StockView {
+        let mut stock = StockView::default();
+        for (id, price, deleted, levels) in [
+            (1, money(100, "EUR"), false, vec![level(HERE, 10, 0), level(THERE, 5, 2)]),
+            (2, money(100, "EUR"), true, vec![level(HERE, 10, 0)]),
+            (3, money(100, "USD"), false, vec![level(HERE, 10, 0)]),
+            (4, money(AMOUNT_MAX, "EUR"), false, vec![level(HERE, 10, 0)]),
+            (5, money(7, "EUR"), false, vec![level(HERE, 3, 0)]),
+        ] {
+            let id = Uuid::from_u128(id);
+            let view = VariantView { product: id, name: "n".into(), sku: "s".into(), price, deleted, levels };
+            stock.insert(id, view);
+        }
+        stock
+    }
+
+    fn line(id: u128, quantity: i32) -> Line {
+        Line { product_id: Uuid::from_u128(id), variant_id: Uuid::from_u128(id), quantity }
+    }
+
+    fn command(action: Action) -> Command {
+        let (id, account) = (Uuid::from_u128(9), Uuid::from_u128(8));
+        Command { id, account, accepted_at: Timestamp::UNIX_EPOCH, idempotency: None, action }
+    }
+
+    fn order(stock: &mut StockView, lines: &[Line]) -> Outcome {
+        let order = PlaceOrder { customer: None, lines: lines.to_vec() };
+        match decide(stock, &BTreeSet::new(), &command(Action::PlaceOrder(order))) {
+            Decision::Order(outcome) => outcome,
+            Decision::Product(outcome) => panic!("an order was answered with {outcome:?}"),
+        }
+    }
+
+    #[test]
+    fn an_order_is_refused_for_the_first_reason_in_the_documented_precedence() {
+        let product_ids = |id| vec![Uuid::from_u128(id)];
+        let currencies = || vec!["EUR".to_owned(), "USD".to_owned()];
+        for (lines, expected) in [
+            (
+                vec![line(99, 1), line(2, 1), line(3, 1), line(4, 2), line(1, 99)],
+                Refusal::UnknownProduct { product_ids: product_ids(99) },
+            ),
+            (
+                vec![line(2, 1), line(3, 1), line(4, 2), line(1, 99)],
+                Refusal::DeletedProduct { product_ids: product_ids(2) },
+            ),
+            (vec![line(3, 1), line(4, 2), line(1, 99)], Refusal::MixedCurrencies { currencies: currencies() }),
+            (vec![line(4, 2), line(1, 99)], Refusal::TotalTooLarge),
+            (vec![line(4, 1), line(5, 1)], Refusal::TotalTooLarge),
+            (
+                vec![line(1, 14), line(5, 3)],
+                Refusal::InsufficientStock {
+                    lines: vec![ShortLine {
+                        product_id: Uuid::from_u128(1),
+                        variant_id: Uuid::from_u128(1),
+                        requested: 14,
+                        on_hand: 15,
+                        reserved: 2,
+                        seen: [HERE, THERE].map(|warehouse_id| SeenVersion { warehouse_id, version: 7 }).to_vec(),
+                    }],
+                },
+            ),
+        ] {
+            let mut stock = stock();
+            assert_eq!(order(&mut stock, &lines), Outcome::Refused(Placed { lines: lines.clone(), refusal: expected }));
+            assert_eq!(stock.changes().count(), 0, "a refusal changes nothing");
+            assert_eq!(stock, self::stock());
+        }
+    }
+
+    #[test]
+    fn a_variant_of_another_product_is_unknown() {
+        let line = Line { product_id: Uuid::from_u128(1), variant_id: Uuid::from_u128(5), quantity: 1 };
+        let refusal = Refusal::UnknownProduct { product_ids: vec![line.product_id] };
+        assert_eq!(order(&mut stock(), &[line]), Outcome::Refused(Placed { lines: vec![line], refusal }));
+    }
+
+    #[test]
+    fn a_confirmed_order_has_every_line_in_full_at_the_price_of_that_moment() {
+        let mut stock = stock();
+        let Outcome::Confirmed(Confirmed { items, total }) = order(&mut stock, &[line(1, 13), line(5, 3)]) else {
+            panic!("there is enough");
+        };
+        assert_eq!(total, money(13 * 100 + 3 * 7, "EUR"));
+        let allocation = |warehouse_id, quantity| Allocation { warehouse_id, quantity, stock_version: 8 };
+        assert_eq!(items[0].allocations, [allocation(HERE, 10), allocation(THERE, 3)]);
+        assert_eq!(items[1].allocations, [allocation(HERE, 3)]);
+        let left: Vec<_> = stock.changes().map(|change| (change.on_hand, change.reserved, change.version)).collect();
+        assert_eq!(left, [(0, 0, 8), (2, 2, 8), (0, 0, 8)]);
+        assert!(matches!(order(&mut stock, &[line(1, 1)]), Outcome::Refused(_)), "what is reserved is not sold");
+    }
+
+    #[test]
+    fn a_new_product_is_refused_where_its_sku_is_taken_or_its_warehouse_unknown() {
+        let product = |sku: &str, warehouse_id, stock| {
+            let (name, price) = ("n".into(), money(1, "EUR"));
+            command(Action::CreateProduct(CreateProduct {
+                name,
+                sku: sku.into(),
+                description: None,
+                price,
+                stock,
+                warehouse_id,
+            }))
+        };
+        let (mut stock, warehouses) = (StockView::default(), BTreeSet::from([HERE]));
+        stock.take_sku("taken".into());
+        for (sku, warehouse, quantity, expected) in [
+            ("taken", THERE, 1, ProductOutcome::SkuTaken),
+            ("free", THERE, 1, ProductOutcome::UnknownWarehouse),
+            ("free", HERE, 4, ProductOutcome::Created { stock_version: 1 }),
+            ("free", HERE, 4, ProductOutcome::SkuTaken),
+            ("none in stock", HERE, 0, ProductOutcome::Created { stock_version: 0 }),
+        ] {
+            let decision = decide(&mut stock, &warehouses, &product(sku, warehouse, quantity));
+            assert_eq!(decision, Decision::Product(expected), "{sku}");
+        }
+    }
+}

@@ -82,6 +82,11 @@ impl Link {
     }
 }
 
+/// Whether a text is a broker's address.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.parse::<AMQPUri>().is_ok()
+}
+
 fn parse(url: &SecretString) -> Result<AMQPUri> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(Error::Address)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);

@@ -16,6 +16,7 @@ mod subscription;
 mod topology;
 
 pub use link::Link;
+pub(crate) use link::is_address;
 pub use outbox::Outbox;
 pub use publisher::{PublishError, Publisher, PublisherLimits};
 pub use replies::{listen, reply_queue};

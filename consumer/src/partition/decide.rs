@@ -130,3 +130,172 @@ fn decide_one(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Random batches against a model that decides one order at a time on a table of counts.
+
+    use common::domain::{
+        Currency, DEFAULT_WAREHOUSE, Line, Money, Outcome, PlaceOrder, StockLevel, VariantView, merge_lines,
+    };
+    use common::message::Queued;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PRODUCTS: u128 = 6;
+    const PARTITIONS: u16 = 3;
+    const OTHER_WAREHOUSE: Uuid = Uuid::from_u128(2);
+
+    /// An order as the model knows it.
+    #[derive(Debug, Clone)]
+    struct Asked {
+        id: u128,
+        /// The key and which of its requests this is.
+        key: Option<(u128, u128)>,
+        partition: u16,
+        lines: Vec<(u128, i32)>,
+    }
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let key = proptest::option::weighted(0.3, (0..8_u128, 0..2_u128));
+        // Ids and keys come again, as after a redelivery or a retry; the product past the last is unknown.
+        (0..40_u128, key, 0..PARTITIONS, vec((0..=PRODUCTS, 1..4_i32), 1..5)).prop_map(|(id, key, partition, lines)| {
+            Asked { id: key.map_or(id, |(key, request)| 1_000 + key * 2 + request), key, partition, lines }
+        })
+    }
+
+    fn pending(asked: &Asked) -> Pending {
+        let line = |&(product, quantity): &(u128, i32)| Line {
+            product_id: Uuid::from_u128(product),
+            variant_id: Uuid::from_u128(product),
+            quantity,
+        };
+        let lines = merge_lines(asked.lines.iter().map(line)).expect("small quantities");
+        let idempotency = asked
+            .key
+            .map(|(key, request)| Idempotency { key: Uuid::from_u128(key), fingerprint: Uuid::from_u128(request) });
+        let command = Command {
+            id: Uuid::from_u128(asked.id),
+            account: Uuid::nil(),
+            accepted_at: Timestamp::UNIX_EPOCH,
+            idempotency,
+            action: Action::PlaceOrder(PlaceOrder { customer: None, lines }),
+        };
+        Pending { queued: Queued { command, reply_to: Some("r".into()) }, partition: asked.partition, epoch: 1 }
+    }
+
+    fn seen(counts: &[(i64, i64)]) -> Seen {
+        let mut stock = StockView::default();
+        for (product, &(here, there)) in (0..).zip(counts) {
+            let level = |warehouse, on_hand| StockLevel { warehouse, on_hand, reserved: 0, version: 0 };
+            let view = VariantView {
+                product: Uuid::from_u128(product),
+                name: "n".into(),
+                sku: "s".into(),
+                price: Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") },
+                deleted: false,
+                levels: vec![level(DEFAULT_WAREHOUSE, here), level(OTHER_WAREHOUSE, there)],
+            };
+            stock.insert(Uuid::from_u128(product), view);
+        }
+        Seen {
+            now: Timestamp::UNIX_EPOCH,
+            sequences: (0..PARTITIONS).map(|partition| (partition, 10)).collect(),
+            stock,
+            warehouses: BTreeSet::new(),
+            orders: Known::default(),
+            commands: HashMap::new(),
+        }
+    }
+
+    /// What the model says of one order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Expected {
+        Confirmed,
+        Short,
+        Unknown,
+        Earlier,
+        KeyReused,
+    }
+
+    fn model(counts: &mut [i64], log: &mut Vec<Asked>, asked: &Asked) -> Expected {
+        for before in log.iter() {
+            match (asked.key, before.key) {
+                (Some((key, request)), Some((same, other))) if key == same => {
+                    return if request == other { Expected::Earlier } else { Expected::KeyReused };
+                }
+                _ if asked.id == before.id => return Expected::Earlier,
+                _ => {}
+            }
+        }
+        log.push(asked.clone());
+        if asked.lines.iter().any(|(product, _)| *product == PRODUCTS) {
+            return Expected::Unknown;
+        }
+        let mut after = counts.to_vec();
+        for (product, quantity) in &asked.lines {
+            after[usize::try_from(*product).expect("small")] -= i64::from(*quantity);
+        }
+        if after.iter().any(|count| *count < 0) {
+            return Expected::Short;
+        }
+        counts.copy_from_slice(&after);
+        Expected::Confirmed
+    }
+
+    fn told(decided: &Decided) -> Expected {
+        match decided {
+            Decided::EarlierV1 { .. } => Expected::Earlier,
+            Decided::KeyReusedV1 { .. } => Expected::KeyReused,
+            Decided::OrderV1(Order { outcome: Outcome::Confirmed(_), .. }) => Expected::Confirmed,
+            Decided::OrderV1(Order { outcome: Outcome::Refused(placed), .. }) => {
+                if placed.refusal.status() == 409 {
+                    Expected::Short
+                } else {
+                    Expected::Unknown
+                }
+            }
+            Decided::ProductV1 { .. } => panic!("nobody asked for a product"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_into_batches_decides_as_one_at_a_time_does(
+            counts in vec((0..8_i64, 0..8_i64), 6),
+            orders in vec(asked(), 1..60),
+            cuts in vec(1..20_usize, 60),
+        ) {
+            let mut left: Vec<i64> = counts.iter().map(|(here, there)| here + there).collect();
+            let mut log = Vec::new();
+            let expected: Vec<Expected> = orders.iter().map(|asked| model(&mut left, &mut log, asked)).collect();
+
+            let mut seen = seen(&counts);
+            let (mut answers, mut sequences) = (Vec::new(), Vec::new());
+            let mut rest: Vec<Pending> = orders.iter().map(pending).collect();
+            for cut in cuts {
+                let batch: Vec<Pending> = rest.drain(..cut.min(rest.len())).collect();
+                let decisions = decide_batch(&mut seen, &batch);
+                sequences.extend(decisions.orders.iter().map(|(order, _)| (order.partition, order.sequence)));
+                for (partition, last) in &decisions.reached {
+                    prop_assert_eq!(seen.sequences[partition], *last);
+                }
+                answers.extend(decisions.replies.iter().map(|(_, decided)| told(decided)));
+            }
+            prop_assert_eq!(answers, expected);
+            for (product, left) in (0..).zip(left) {
+                let variant = seen.stock.variant(Uuid::from_u128(product)).expect("known");
+                prop_assert_eq!(variant.levels.iter().map(StockLevel::available).sum::<i64>(), left);
+                prop_assert!(variant.levels.iter().all(|level| level.available() >= 0));
+            }
+            // Without a gap, without a repeat, in the order of the queue.
+            for partition in 0..PARTITIONS {
+                let of_it: Vec<i64> = sequences.iter().filter(|(p, _)| *p == partition).map(|(_, s)| *s).collect();
+                prop_assert_eq!(&of_it, &(11..).take(of_it.len()).collect::<Vec<i64>>());
+            }
+            prop_assert_eq!(sequences.len(), log.len());
+        }
+    }
+}

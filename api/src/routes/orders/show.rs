@@ -8,6 +8,7 @@ use common::clock;
 use common::db;
 use common::db::accounts::{Principal, Role};
 use common::domain::Order;
+use common::ids::Issued;
 use common::message::Decided;
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ pub(crate) async fn handle(
     if let Some(order) = find(&state, caller, id).await? {
         return Ok(axum::Json(OrderView::from(order)).into_response());
     }
-    still_waiting(&state, caller.account, id).await?;
+    still_waiting(&state, caller, id).await?;
     if let Some(limit) = preferred_wait(&headers, state.config.wait_max)
         && let Some(order) = wait(&state, id, limit).await
     {
@@ -53,10 +54,9 @@ async fn find(state: &State, caller: Principal, id: Uuid) -> Result<Option<Order
     }
 }
 
-/// Whether an id that is not decided was issued to this account and may still be.
-async fn still_waiting(state: &State, account: Uuid, id: Uuid) -> Result<(), Error> {
-    let issued = state.ids.check(id, account).filter(|issued| issued.partition < state.partitions);
-    let issued = issued.ok_or_else(not_found)?;
+/// Whether an id that is not decided was issued, for the caller to see, and may still be.
+async fn still_waiting(state: &State, caller: Principal, id: Uuid) -> Result<(), Error> {
+    let (account, issued) = issued(state, caller, id).await?.ok_or_else(not_found)?;
     if let Some(issued_at) = issued.issued_at {
         let age_seconds = clock::now().unix_timestamp() - i64::from(issued_at);
         if age_seconds > i64::try_from(state.config.pending_max.as_secs()).unwrap_or(i64::MAX) {
@@ -73,6 +73,16 @@ async fn still_waiting(state: &State, account: Uuid, id: Uuid) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// To whom of those whose orders the caller may see the id was issued. An operator's question may come for any account.
+async fn issued(state: &State, caller: Principal, id: Uuid) -> Result<Option<(Uuid, Issued)>, Error> {
+    let accounts = match caller.role {
+        Role::Client => vec![caller.account],
+        Role::Operator => state.read(|mut connection| async move { db::accounts::ids(&mut connection).await }).await?,
+    };
+    let issued = accounts.into_iter().find_map(|account| Some((account, state.ids.check(id, account)?)));
+    Ok(issued.filter(|(_, issued)| issued.partition < state.partitions))
 }
 
 async fn wait(state: &State, id: Uuid, limit: Duration) -> Option<Order> {
