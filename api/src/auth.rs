@@ -9,10 +9,10 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use common::db::accounts::{self, Principal, Role};
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::keys::{self, Hash};
 use crate::state::{App, Slot, State};
 
 /// Most keys that are remembered, known and unknown ones each. Past it they are looked up anew.
@@ -20,8 +20,6 @@ const REMEMBERED_MAX: usize = 100_000;
 /// How long a key that is none is not looked up again.
 const UNKNOWN_SECONDS: u64 = 2;
 const KEY_BYTES_MAX: usize = 512;
-
-type Hash = [u8; 32];
 
 /// Keys by the hash of each; the keys themselves are not kept.
 #[derive(Default)]
@@ -72,7 +70,7 @@ impl FromRequestParts<Arc<Slot>> for Caller {
         if !scheme.eq_ignore_ascii_case("bearer") || key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(Error::Unauthenticated);
         }
-        let hash: Hash = Sha256::digest(key.as_bytes()).into();
+        let hash = keys::hash(key);
         let principal = match state.keys.recall(&hash) {
             Some(recalled) => recalled?,
             None => look_up(&state, hash).await?,

@@ -5,6 +5,7 @@
 //! | [`config`] | its settings |
 //! | `state` | what all requests share |
 //! | `auth` | whose key it is, without a look into the database on the hot path |
+//! | [`keys`] | making and ending keys |
 //! | `extract` | bodies and headers, each mistake told with its place |
 //! | `error` | every error as a problem (RFC 9457) |
 //! | `waiters` | requests that wait for an outcome |
@@ -17,6 +18,7 @@ mod auth;
 pub mod config;
 mod error;
 mod extract;
+pub mod keys;
 mod problems;
 pub mod program;
 mod routes;

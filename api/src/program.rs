@@ -22,6 +22,9 @@ struct Options {
 enum Command {
     /// Bring the database's schema up to date and set the store up, then end
     Migrate,
+    /// Make and end API keys
+    #[command(subcommand)]
+    Keys(crate::keys::Command),
 }
 
 /// Runs the program with these arguments, settings and steps until it is told to stop, by a signal or by `stop`.
@@ -37,6 +40,7 @@ pub fn main(
         |config| config.log_json,
         async move |config| match options.command {
             Some(Command::Migrate) => common::program::migrate(&config.servers).await,
+            Some(Command::Keys(command)) => crate::keys::run(command, &config.servers).await,
             None => {
                 common::program::stop_on_signals(stop.clone())?;
                 let address = config.http_address;

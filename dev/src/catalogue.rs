@@ -34,9 +34,13 @@ pub(crate) fn product_id(sku: &str) -> Uuid {
     hash_id("demo-product", &[sku.as_bytes()])
 }
 
-/// Creates what is not there yet, and waits until it can be ordered.
-pub(crate) async fn load(connection: &mut PgConnection, servers: &Servers, partitions: u16) -> anyhow::Result<()> {
-    let account = db::accounts::ensure_account(connection, "demo-operator", db::accounts::Role::Operator).await?;
+/// Creates what is not there yet, in the name of `account`, and waits until it can be ordered.
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    servers: &Servers,
+    partitions: u16,
+    account: Uuid,
+) -> anyhow::Result<()> {
     let missing = missing(connection).await?;
     if missing.is_empty() {
         return Ok(());

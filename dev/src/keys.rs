@@ -6,10 +6,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use api::keys::generate;
 use common::db::PgConnection;
 use common::db::accounts::{self, Role};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Keys {
@@ -25,7 +26,7 @@ impl Keys {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} can't be read: delete it to get new keys", path.display()))?,
             Err(_) => {
-                let keys = Self { client: generate("client"), operator: generate("operator") };
+                let keys = Self { client: generate(Role::Client), operator: generate(Role::Operator) };
                 let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
                 file.write_all(&serde_json::to_vec_pretty(&keys)?)?;
                 keys
@@ -40,27 +41,22 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Makes sure that the store knows both keys, and that each is that account's.
-    pub(crate) async fn register(&self, connection: &mut PgConnection) -> anyhow::Result<()> {
-        for (name, role, key) in
-            [("demo-client", Role::Client, &self.client), ("demo-operator", Role::Operator, &self.operator)]
-        {
-            let account = accounts::ensure_account(connection, name, role).await?;
-            let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-            accounts::add_key(connection, account, &hash).await?;
-            let found = accounts::find_keys(connection, &[hash]).await?;
-            anyhow::ensure!(
-                found.iter().any(|(_, principal)| principal.account == account),
-                "the {name}'s key was given to another account or revoked: choose another one"
-            );
-        }
-        Ok(())
+    /// Makes sure that the store knows both keys, and that each is that account's; answers with the operator's account.
+    pub(crate) async fn register(&self, connection: &mut PgConnection) -> anyhow::Result<Uuid> {
+        register(connection, "demo-client", Role::Client, &self.client).await?;
+        register(connection, "demo-operator", Role::Operator, &self.operator).await
     }
 }
 
-/// 256 random bits in hexadecimal behind a prefix that says what it is.
-fn generate(role: &str) -> String {
-    let bits: [u8; 32] = rand::random();
-    let hexadecimal: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("oh_{role}_{hexadecimal}")
+async fn register(connection: &mut PgConnection, name: &str, role: Role, key: &str) -> anyhow::Result<Uuid> {
+    let account = accounts::add_account(connection, name, role).await?;
+    let account = account.with_context(|| format!("the account {name} has another role"))?;
+    let hash = api::keys::hash(key);
+    accounts::add_key(connection, account, &hash).await?;
+    let found = accounts::find_keys(connection, &[hash]).await?;
+    anyhow::ensure!(
+        found.iter().any(|(_, principal)| principal.account == account),
+        "the {name}'s key was given to another account or revoked: choose another one"
+    );
+    Ok(account)
 }

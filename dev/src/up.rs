@@ -157,12 +157,12 @@ async fn serve(
     let mut connection = connecting.context("the database can't be reached: check DATABASE_URL")?;
     let settings = db::setup::migrate(&mut connection, servers.partitions).await?;
     let keys = Keys::load(data)?;
-    keys.register(&mut connection).await?;
+    let operator = keys.register(&mut connection).await?;
     for part in parts(options, data, servers) {
         running.spawn(part.run(stop.clone()));
     }
     eprintln!("  loading the demo catalogue");
-    catalogue::load(&mut connection, servers, settings.partitions).await?;
+    catalogue::load(&mut connection, servers, settings.partitions, operator).await?;
     until_ready(options.http).await.with_context(|| format!("see {}", data.join("log").display()))?;
     eprintln!("  ready after {:.1} s", started.elapsed().as_secs_f64());
     drop(connection);

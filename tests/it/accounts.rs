@@ -2,8 +2,8 @@
 
 use common::db::accounts::revoke_key;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use tests::app::{CLIENT_KEY, TestApp};
+use tests::process::output;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anothers_order_is_404_to_a_client_and_shown_to_an_operator() {
@@ -43,8 +43,27 @@ async fn without_a_key_in_force_it_is_401_and_with_the_wrong_role_403() {
 async fn a_revoked_key_ends_soon() {
     let app = TestApp::start().await;
     assert_eq!(app.client.get("/products").await.status, 200);
-    let hash: [u8; 32] = Sha256::digest(CLIENT_KEY.as_bytes()).into();
-    assert!(revoke_key(&mut app.database().await, &hash).await.unwrap());
+    assert!(revoke_key(&mut app.database().await, &api::keys::hash(CLIENT_KEY)).await.unwrap());
     tests::until("the key is refused", async || app.client.get("/products").await.status == 401).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_made_and_ended_on_the_command_line() {
+    let app = TestApp::start().await;
+    for (arguments, statuses) in [(&["shop"][..], (200, 403)), (&["office", "--operator"], (200, 400))] {
+        let arguments = [&["api", "keys", "add"], arguments].concat();
+        let (ended, printed) = output(&arguments, &app.settings).await;
+        assert!(ended.success());
+        let key = printed.trim();
+        let client = app.client_with(key);
+        assert_eq!(client.get("/products").await.status, statuses.0);
+        assert_eq!(client.post("/products", &[], &json!({})).await.status, statuses.1);
+        assert!(output(&["api", "keys", "revoke", key], &app.settings).await.0.success());
+        tests::until("the key is refused", async || client.get("/products").await.status == 401).await;
+        assert!(!output(&["api", "keys", "revoke", key], &app.settings).await.0.success(), "ended twice");
+    }
+    let other_role = ["api", "keys", "add", "shop", "--operator"];
+    assert!(!output(&other_role, &app.settings).await.0.success(), "an account keeps its role");
     app.finish().await;
 }

@@ -66,11 +66,7 @@ async fn an_api_killed_after_its_publish_has_kept_the_order() {
     settings.push(("ONHAND_HTTP", format!("127.0.0.1:{port}")));
     let mut doomed = Process::start(&["api"], &settings);
     let client = tests::http::Client::new(format!("http://127.0.0.1:{port}"), tests::app::CLIENT_KEY);
-    tests::until("the doomed api is ready", async || {
-        let answer = client.send(reqwest::Method::GET, "/readyz", &[], None).await;
-        answer.is_ok_and(|answer| answer.status == 200)
-    })
-    .await;
+    until_ready(&client).await;
     let headers = [("idempotency-key", "once")];
     let body = tests::http::order(&[(product, 2)]).to_string().into_bytes();
     let cut_off = client.send(reqwest::Method::POST, "/orders", &headers, Some(body));
@@ -116,6 +112,50 @@ async fn a_consumer_that_is_stopped_under_load_finishes_its_batch_and_hands_over
     assert!(answers.iter().all(|answer| answer.status == 201));
     assert_eq!(app.client.available(product).await, 0);
     app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_is_stopped_under_load_answers_what_it_has_begun() {
+    let app = TestApp::start().await;
+    let product = app.product(1_000).await;
+    let port = free_port().await;
+    let mut settings = app.settings.clone();
+    settings.push(("ONHAND_HTTP", format!("127.0.0.1:{port}")));
+    let mut stopped = Process::start(&["api"], &settings);
+    let client = tests::http::Client::new(format!("http://127.0.0.1:{port}"), tests::app::CLIENT_KEY);
+    until_ready(&client).await;
+    let body = tests::http::order(&[(product, 1)]).to_string().into_bytes();
+    let order = async || {
+        let mut answers = Vec::new();
+        // Until the connection is refused: an order that was begun is answered.
+        while let Ok(answer) = client.send(reqwest::Method::POST, "/orders", &[], Some(body.clone())).await {
+            answers.push(answer);
+        }
+        answers
+    };
+    let stop = async {
+        tests::until("some orders are sold", async || app.client.available(product).await < 990).await;
+        stopped.stop().await
+    };
+    let (answers, status) =
+        futures_util::future::join(futures_util::future::join_all((0..8).map(|_| order())), stop).await;
+    assert!(status.success(), "{status}");
+    let answers: Vec<_> = answers.into_iter().flatten().collect();
+    assert!(answers.iter().all(|answer| answer.status == 202), "{answers:?}");
+    let mut confirmed = 0;
+    for answer in &answers {
+        confirmed += i64::from(app.client.outcome(answer.id()).await["outcome"]["status"] == 201);
+    }
+    assert_eq!(app.client.available(product).await, 1_000 - confirmed, "every order was answered");
+    app.finish().await;
+}
+
+async fn until_ready(client: &tests::http::Client) {
+    tests::until("the api is ready", async || {
+        let answer = client.send(reqwest::Method::GET, "/readyz", &[], None).await;
+        answer.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
 }
 
 async fn free_port() -> u16 {

@@ -78,10 +78,11 @@ async fn the_same_key_for_two_partitions_at_once_decides_one_of_the_requests() {
     for (round, pair) in products.windows(2).enumerate() {
         let key = format!("round-{round}");
         let headers = [("idempotency-key", key.as_str()), ("prefer", "wait=30")];
-        let answers = tokio::join!(app.client.order(&[(pair[0], 1)], &headers), there.order(&[(pair[1], 1)], &headers));
-        let mut statuses = [answers.0.status.as_u16(), answers.1.status.as_u16()];
+        let lines = [[(pair[0], 1)], [(pair[1], 1)]];
+        let (here, there) = tokio::join!(app.client.order(&lines[0], &headers), there.order(&lines[1], &headers));
+        let mut statuses = [here.status.as_u16(), there.status.as_u16()];
         statuses.sort_unstable();
-        assert_eq!(statuses, [201, 422], "{answers:?}");
+        assert_eq!(statuses, [201, 422], "{here:?} {there:?}");
     }
     let mut left = 0;
     for product in &products {

@@ -10,7 +10,6 @@ use common::queue::{Link, Topology};
 use common::steps::Steps;
 use secrecy::SecretString;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -249,9 +248,8 @@ async fn prepare(database_url: &str) {
         ("other", Role::Client, OTHER_KEY),
         ("operator", Role::Operator, OPERATOR_KEY),
     ] {
-        let account = accounts::ensure_account(&mut connection, name, role).await.unwrap();
-        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        accounts::add_key(&mut connection, account, &hash).await.unwrap();
+        let account = accounts::add_account(&mut connection, name, role).await.unwrap().unwrap();
+        accounts::add_key(&mut connection, account, &api::keys::hash(key)).await.unwrap();
     }
 }
 

@@ -4,6 +4,15 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::{Child, ChildStdin, Command};
 
+/// Runs the program under test to its end; answers how it ended and what it printed.
+pub async fn output(arguments: &[&str], settings: &[(&str, String)]) -> (ExitStatus, String) {
+    let mut command = Command::new(crate::shared::program());
+    command.args(arguments).envs(settings.iter().map(|(name, value)| (name, value)));
+    let running = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(crate::PATIENCE, running).await.expect("it does not end").unwrap();
+    (output.status, String::from_utf8(output.stdout).unwrap())
+}
+
 /// A running part. Dropped, it is killed.
 pub struct Process {
     child: Child,

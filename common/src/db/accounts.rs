@@ -71,21 +71,21 @@ pub async fn ids(connection: &mut PgConnection) -> Result<Vec<Uuid>> {
     Ok(query_scalar!("SELECT id FROM accounts").fetch_all(connection).await?)
 }
 
-/// Makes sure that an account of this name and role exists; answers with its id.
+/// Makes sure that an account of this name and role exists; answers with its id, or `None` where it has another role.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn ensure_account(connection: &mut PgConnection, name: &str, role: Role) -> Result<Uuid> {
-    let row = query!(
-        "INSERT INTO accounts (id, name, role) VALUES ($1, $2, $3)
-         ON CONFLICT (name) DO UPDATE SET role = EXCLUDED.role RETURNING id",
+pub async fn add_account(connection: &mut PgConnection, name: &str, role: Role) -> Result<Option<Uuid>> {
+    query!(
+        "INSERT INTO accounts (id, name, role) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
         Uuid::now_v7(),
         name,
         role.as_str()
     )
-    .fetch_one(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(row.id)
+    let id = query_scalar!("SELECT id FROM accounts WHERE name = $1 AND role = $2", name, role.as_str());
+    Ok(id.fetch_optional(connection).await?)
 }
 
 /// Gives an account a key, by its hash. Giving it again does nothing.

@@ -1,15 +1,27 @@
 //! Finds the servers' programs, or installs them: Debian packages, as root or with sudo; elsewhere it says what to do.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-/// Tells package scripts not to start services: the servers here are private (Debian policy, section 9.3.3.1).
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Installs its arguments. While it runs, packages start no services: the servers here are private (`policy-rc.d` of the
+/// Debian policy, section 9.3.3.1). A machine that has a policy of its own keeps it.
+const INSTALL: &str = r#"
+set -e
+export DEBIAN_FRONTEND=noninteractive
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+apt-get update
+apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
+"#;
 const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// Where the programs are.
@@ -65,7 +77,6 @@ fn path() -> impl Iterator<Item = PathBuf> {
 
 fn install(packages: &[&str], log: &Path, progress: &dyn Fn(&str)) -> Result<()> {
     let names = packages.join(" ");
-    let by_hand = format!("install them yourself: apt-get install {names}");
     if !path().any(|folder| folder.join("apt-get").exists()) {
         bail!(
             "{names} not found, and this is no Debian: install PostgreSQL and RabbitMQ, or set DATABASE_URL and AMQP_URL"
@@ -80,41 +91,19 @@ fn install(packages: &[&str], log: &Path, progress: &dyn Fn(&str)) -> Result<()>
     let lock =
         File::options().create(true).append(true).mode(0o666).open(std::env::temp_dir().join("onhand-install.lock"))?;
     lock.lock()?;
-    let _policy = if sudo { None } else { Policy::forbid_services() };
-    apt(&["update"], sudo, log).with_context(|| by_hand.clone())?;
-    let options = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
-    apt(&[&options[..], packages].concat(), sudo, log).context(by_hand)
-}
-
-fn apt(arguments: &[&str], sudo: bool, log: &Path) -> Result<()> {
     let output = File::options().create(true).append(true).open(log)?;
-    let mut command = if sudo { Command::new("sudo") } else { Command::new("apt-get") };
+    let mut command = if sudo { Command::new("sudo") } else { Command::new("sh") };
     if sudo {
-        command.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        command.args(["-n", "sh"]);
     }
-    command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).stdin(Stdio::null());
+    command.args(["-c", INSTALL, "sh"]).args(packages).stdin(Stdio::null());
     let status = command.stdout(output.try_clone()?).stderr(output).status()?;
-    if status.success() { Ok(()) } else { bail!("apt-get {} has failed (see {})", arguments[0], log.display()) }
+    if !status.success() {
+        bail!("apt-get has failed (see {}): install them yourself: apt-get install {names}", log.display());
+    }
+    Ok(())
 }
 
 fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-}
-
-/// While it lives, packages that are installed start no services. Does nothing where the machine has a policy of its own.
-struct Policy;
-
-impl Policy {
-    fn forbid_services() -> Option<Self> {
-        let mut file = File::options().write(true).create_new(true).mode(0o755).open(POLICY).ok()?;
-        file.write_all(b"#!/bin/sh\nexit 101\n").ok()?;
-        Some(Self)
-    }
-}
-
-impl Drop for Policy {
-    fn drop(&mut self) {
-        // Nothing can be done about a file that stays; the next installation takes it for the machine's own.
-        fs::remove_file(POLICY).ok();
-    }
 }

@@ -34,6 +34,8 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
 async fn run(command: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let (program, arguments) = command.split_first().context(USAGE)?;
     let servers = start(true).await?;
+    // Ctrl-C reaches the command as well: we end when it has ended, and with us the servers.
+    let _interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let status = tokio::process::Command::new(program)
         .args(arguments)
         .env("DATABASE_URL", servers.database_url())
