@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use common::db;
 use common::program::settings as read_settings;
-use common::queue::{Link, Outbox, Topology};
+use common::queue::{Link, Topology};
 use common::steps::Steps;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,13 +28,16 @@ use uuid::Uuid;
 
 pub use config::Config;
 
-/// What keeps a consumer from starting. Everything later is retried.
+/// What keeps a consumer from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the store can't be used")]
     Store(#[source] db::Error),
     #[error("the broker's settings can't be used")]
     Broker(#[source] common::queue::Error),
+    /// Better to end, and be started again, than to hold leases and decide nothing.
+    #[error("the writer has panicked")]
+    Writer(#[source] tokio::task::JoinError),
 }
 
 const CONTROL_MESSAGES_MAX: usize = 64;
@@ -42,7 +45,7 @@ const CONTROL_MESSAGES_MAX: usize = 64;
 /// Runs a consumer until `stop`; then finishes the batch at hand, lets its partitions go and ends.
 ///
 /// # Errors
-/// Where the store was set up otherwise than configured.
+/// Where the store was set up otherwise than configured, or the writer has panicked.
 pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Result<(), Error> {
     let id = Uuid::now_v7();
     let settings = read_settings(&config.servers, "onhand-consumer", &stop).await.map_err(Error::Store)?;
@@ -54,17 +57,25 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
         let name = format!("onhand consumer {} ({purpose})", config.name);
         Link::open(&config.servers.amqp_urls, name, Arc::clone(&topology), links.clone()).map_err(Error::Broker)
     };
-    let outbox = Outbox::new(open("outcomes")?, Arc::clone(&topology));
     let (control, orders) = mpsc::channel(CONTROL_MESSAGES_MAX);
-    let writer =
-        partition::Writer::new(config.clone(), Arc::clone(&topology), open("commands")?, outbox, steps, orders);
+    let writer = partition::Writer::new(
+        config.clone(),
+        Arc::clone(&topology),
+        open("commands")?,
+        open("outcomes")?,
+        steps,
+        orders,
+    );
     tracing::info!(consumer.id = %id, name = config.name, partitions = settings.partitions, "consumer started");
-    let writing = tokio::spawn(writer.run());
+    let stop = stop.child_token();
+    let stop_with_writer = stop.clone().drop_guard();
+    let writing = tokio::spawn(async move {
+        let _stop_at_the_end = stop_with_writer;
+        writer.run().await;
+    });
     lease::Keeper::new(id, config, control).keep(&stop).await;
-    if let Err(error) = writing.await {
-        tracing::error!(%error, "the writer has panicked");
-    }
+    let written = writing.await;
     links.cancel();
     tracing::info!(consumer.id = %id, "consumer stopped");
-    Ok(())
+    written.map_err(Error::Writer)
 }

@@ -25,14 +25,24 @@ async fn until_up(client: &Client) {
     .await;
 }
 
-/// How many processes on this machine name the data folder: servers that were left running.
-fn left_running(data: &Path) -> usize {
+/// The processes of this machine that name the data folder, by their command lines.
+fn processes(data: &Path) -> Vec<(u32, String)> {
     let data = data.to_str().unwrap();
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
-        .filter(|line| String::from_utf8_lossy(line).contains(data))
-        .count()
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|process| {
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let line = String::from_utf8_lossy(&std::fs::read(process.path().join("cmdline")).ok()?).into_owned();
+        line.contains(data).then_some((id, line))
+    })
+    .collect()
+}
+
+fn left_running(data: &Path) -> usize {
+    processes(data).len()
+}
+
+fn guard(data: &Path) -> u32 {
+    processes(data).into_iter().find(|(_, line)| line.contains(servers::GUARD_ARGUMENT)).unwrap().0
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,22 +66,36 @@ async fn orders_survive_a_stop_and_a_crash_and_nothing_is_left_running() {
     let mut second = start(&data, &free_address().await);
     assert!(!second.wait().await.success(), "a second start on the same data is refused");
 
+    // The guard closes the servers of a run that was killed.
     system.kill().await;
     tests::until("nothing is left of the killed run", async || left_running(&data) == 0).await;
+    let mut system = start(&data, &http);
+    until_up(&client).await;
+    assert_eq!(client.outcome(before.id()).await["status"], "paid");
+
+    // Where the guard is killed as well, the next start ends the servers that were left.
+    for process in [guard(&data), system.id()] {
+        signal(process, "-KILL").await;
+    }
+    system.wait().await;
+    assert!(left_running(&data) > 0, "servers without a guard");
     let mut system = start(&data, &http);
     until_up(&client).await;
     assert_eq!(client.outcome(before.id()).await["status"], "paid");
     let after = client.order_and_wait(&[(product, 1)]).await;
     assert_eq!(after.status, 201, "{after:?}");
 
-    interrupt(system.id()).await;
+    // As a terminal does, to the whole group: the guard of the servers hears it as well.
+    for process in [guard(&data), system.id()] {
+        signal(process, "-INT").await;
+    }
     assert!(system.wait().await.success(), "Ctrl-C ends it cleanly");
     assert_eq!(left_running(&data), 0);
     std::fs::remove_dir_all(&data).unwrap();
 }
 
-async fn interrupt(process: u32) {
-    let status = tokio::process::Command::new("kill").args(["-INT", &process.to_string()]).status().await;
+async fn signal(process: u32, signal: &str) {
+    let status = tokio::process::Command::new("kill").args([signal, &process.to_string()]).status().await;
     assert!(status.unwrap().success());
 }
 

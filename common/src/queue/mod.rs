@@ -8,6 +8,7 @@
 //! **Architecture invariant**: no other module names `lapin`. A confirmation that carries a returned message is never
 //! success. Nothing is ever requeued by a negative acknowledgement: that would break the order.
 
+mod channel;
 mod link;
 mod outbox;
 mod publisher;
@@ -17,7 +18,7 @@ mod topology;
 
 pub use link::Link;
 pub(crate) use link::is_address;
-pub use outbox::Outbox;
+pub use outbox::{DeadLetters, Replies};
 pub use publisher::{PublishError, Publisher, PublisherLimits};
 pub use replies::{listen, reply_queue};
 pub use subscription::{Incoming, Message, Receipt, Subscription};

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::options::BasicPublishOptions;
+use lapin::{BasicProperties, Confirmation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{Error, Link, Result, Topology, bounded};
+use super::channel::KeptChannel;
+use super::{Link, Topology};
 use crate::message;
 
 /// Delivery mode 2 of AMQP 0-9-1: kept on disk.
@@ -95,7 +96,7 @@ impl Publisher {
                     link: link.clone(),
                     exchange: topology.commands_exchange(),
                     limits,
-                    channel: None,
+                    channel: KeptChannel::with_confirms(),
                 };
                 tokio::spawn(lane.run(waiting));
                 sender
@@ -129,7 +130,7 @@ struct Lane {
     link: Link,
     exchange: String,
     limits: PublisherLimits,
-    channel: Option<(Arc<Connection>, Channel)>,
+    channel: KeptChannel,
 }
 
 impl Lane {
@@ -171,7 +172,7 @@ impl Lane {
         if connection.status().blocked() {
             return Err(PublishError::Blocked);
         }
-        let channel = self.channel(&connection).await.map_err(|_| PublishError::Unavailable)?;
+        let channel = self.channel.on(&connection).await.map_err(|_| PublishError::Unavailable)?;
         let payload = message::envelope(batch.iter().map(|waiting| waiting.command.as_slice()));
         let sent = channel.basic_publish(
             self.exchange.as_str().into(),
@@ -191,19 +192,6 @@ impl Lane {
         }
     }
 
-    async fn channel(&mut self, connection: &Arc<Connection>) -> Result<Channel> {
-        if let Some((of, channel)) = &self.channel
-            && Arc::ptr_eq(of, connection)
-            && channel.status().connected()
-        {
-            return Ok(channel.clone());
-        }
-        let channel = bounded(connection.create_channel()).await?;
-        bounded(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        self.channel = Some((Arc::clone(connection), channel.clone()));
-        Ok(channel)
-    }
-
     fn failed(&self, error: PublishError, commands: usize) {
         let partition = self.partition;
         match error {
@@ -220,22 +208,4 @@ impl Lane {
             self.link.suspect();
         }
     }
-}
-
-/// Publishes one message with a confirm on a channel of its own.
-pub(super) async fn publish_confirmed(
-    connection: &Connection,
-    exchange: &str,
-    key: &str,
-    payload: &[u8],
-    properties: BasicProperties,
-) -> Result<()> {
-    let channel = bounded(connection.create_channel()).await?;
-    bounded(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let properties = properties.with_delivery_mode(PERSISTENT);
-    let confirm = bounded(channel.basic_publish(exchange.into(), key.into(), options, payload, properties)).await?;
-    let confirmation = bounded(confirm).await?;
-    bounded(channel.close(200, "published".into())).await?;
-    if confirmation == Confirmation::Ack(None) { Ok(()) } else { Err(Error::NotTaken) }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use common::db::PgConnection;
 use common::db::partitions::Lease;
-use common::queue::{Incoming, Link, Outbox, Subscription, Topology};
+use common::queue::{DeadLetters, Incoming, Link, Subscription, Topology};
 use common::retry::Retry;
 use common::steps::Steps;
 use tokio::sync::{mpsc, oneshot};
@@ -48,7 +48,7 @@ pub(crate) struct Writer {
     config: Config,
     topology: Arc<Topology>,
     link: Link,
-    outbox: Outbox,
+    dead_letters: DeadLetters,
     replies: settle::Replies,
     steps: Steps,
     control: mpsc::Receiver<Control>,
@@ -69,17 +69,18 @@ impl Writer {
         config: Config,
         topology: Arc<Topology>,
         link: Link,
-        outbox: Outbox,
+        outcomes: Link,
         steps: Steps,
         control: mpsc::Receiver<Control>,
     ) -> Self {
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
-        let replies = settle::Replies::start(outbox.clone());
+        let replies = settle::Replies::start(common::queue::Replies::new(outcomes.clone()));
+        let dead_letters = DeadLetters::new(outcomes, Arc::clone(&topology));
         Self {
             config,
             topology,
             link,
-            outbox,
+            dead_letters,
             replies,
             steps,
             control,

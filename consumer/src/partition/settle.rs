@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::db::{self, Transaction};
 use common::domain::{Action, StockChange};
 use common::message::{Decided, Reply};
-use common::queue::Outbox;
+use common::queue;
 use common::steps::{Step, Steps};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ impl Writer {
     /// Decides, commits and acknowledges a batch. What of it is done when something fails is not done again.
     pub(super) async fn settle(&mut self, batch: &mut Batch) -> Result<(), Failure> {
         while let Some(dead) = batch.next_dead() {
-            let buried = self.outbox.dead_letter(dead.partition, &dead.bytes, &dead.reason).await;
+            let buried = self.dead_letters.bury(dead.partition, &dead.bytes, &dead.reason).await;
             buried.map_err(Failure::DeadLetter)?;
             batch.buried();
         }
@@ -141,7 +141,7 @@ const UNTOLD_BATCHES_MAX: usize = 256;
 const STOP_SECONDS_MAX: u64 = 2;
 
 impl Replies {
-    pub(super) fn start(outbox: Outbox) -> Self {
+    pub(super) fn start(mut replies: queue::Replies) -> Self {
         let (sender, mut batches) = mpsc::channel::<Told>(UNTOLD_BATCHES_MAX);
         let task = tokio::spawn(async move {
             while let Some(told) = batches.recv().await {
@@ -150,7 +150,7 @@ impl Replies {
                     by_queue.entry(queue).or_default().push(decided);
                 }
                 for (queue, decided) in by_queue {
-                    reply(&outbox, &queue, Reply { decided }).await;
+                    tell(&mut replies, &queue, &Reply { decided }).await;
                 }
             }
         });
@@ -175,9 +175,9 @@ impl Replies {
     }
 }
 
-async fn reply(outbox: &Outbox, queue: &str, reply: Reply) {
-    let told = match serde_json::to_vec(&reply) {
-        Ok(payload) => outbox.reply(queue, &payload).await,
+async fn tell(replies: &mut queue::Replies, queue: &str, reply: &Reply) {
+    let told = match serde_json::to_vec(reply) {
+        Ok(payload) => replies.tell(queue, &payload).await,
         Err(error) => {
             tracing::error!(%error, "outcomes that JSON can't hold");
             return;

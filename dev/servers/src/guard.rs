@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::layout::Layout;
 use crate::postgres::Postgres;
@@ -37,6 +38,7 @@ struct Running {
 fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let spec = arguments.next().and_then(|spec| spec.into_string().ok()).context("the guard is told nothing")?;
     let spec: Spec = serde_json::from_str(&spec)?;
+    outlive_signals()?;
     let faults = listen();
     let mut running = Running { layout: Layout::take(&spec.data, &progress)?, postgres: None, rabbitmq: None };
     let result = running.start(&spec).and_then(|()| running.watch(&faults));
@@ -47,6 +49,18 @@ fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
         std::fs::remove_dir_all(&data).with_context(|| format!("{} can't be deleted", data.display()))?;
     }
     result.and(stopped)
+}
+
+/// Signals that are meant for the whole group (Ctrl-C, the end of a terminal or of a service) end the parent, and with its
+/// end comes ours, when it needs the servers no more.
+fn outlive_signals() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        // The handler stays for good; what it would tell is not listened for.
+        drop(signal(kind)?);
+    }
+    Ok(())
 }
 
 impl Running {
