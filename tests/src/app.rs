@@ -26,6 +26,9 @@ const PARTITIONS: u16 = 4;
 /// A killed consumer is taken for dead after this.
 const LEASE: Duration = Duration::from_secs(2);
 
+/// How often consumers may be stopped with messages unacknowledged.
+const DRAINS_MAX: u32 = 5;
+
 /// What a test wants of its system.
 #[derive(Default)]
 pub struct Wanted {
@@ -199,15 +202,7 @@ impl TestApp {
     }
 
     pub async fn finish_with_dead_letters(mut self, dead_letters: u32) {
-        for partition in 0..PARTITIONS {
-            let queue = self.topology.commands_queue(partition);
-            crate::until("the queues are drained", async || self.waiting(&queue).await == 0).await;
-        }
-        // What a consumer holds unacknowledged is not counted as waiting: it has let go when it has stopped.
-        self.stop_consumers().await;
-        for partition in 0..PARTITIONS {
-            assert_eq!(self.waiting(&self.topology.commands_queue(partition)).await, 0, "partition {partition}");
-        }
+        self.drain().await;
         assert_eq!(self.waiting(&self.topology.dead_letters()).await, dead_letters, "dead letters");
         assert_eq!(self.waiting(&self.topology.unroutable()).await, 0, "unroutable");
         let mut connection = self.database().await;
@@ -219,6 +214,30 @@ impl TestApp {
         while let Some(ended) = self.running.join_next().await {
             ended.unwrap();
         }
+    }
+}
+
+impl TestApp {
+    /// Waits until nothing is left in the queues, and stops the consumers. What one holds unacknowledged, or a dead one
+    /// held a moment ago, is not counted as waiting: so it is counted when all have stopped.
+    async fn drain(&mut self) {
+        for _ in 0..DRAINS_MAX {
+            crate::until("the queues are drained", async || self.undecided().await == 0).await;
+            self.stop_consumers().await;
+            if self.undecided().await == 0 {
+                return;
+            }
+            self.start_consumer(Steps::none());
+        }
+        panic!("messages come back again and again");
+    }
+
+    async fn undecided(&self) -> u32 {
+        let mut waiting = 0;
+        for partition in 0..PARTITIONS {
+            waiting += self.waiting(&self.topology.commands_queue(partition)).await;
+        }
+        waiting
     }
 }
 
