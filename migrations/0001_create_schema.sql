@@ -139,13 +139,35 @@ CREATE TABLE commands (
     partition   smallint    NOT NULL,
     sequence    bigint      NOT NULL,
     account_id  uuid        NOT NULL,
-    fingerprint uuid,
     body        jsonb       NOT NULL,
     outcome     jsonb       NOT NULL,
+    idempotency_key uuid,
+    fingerprint     uuid,
     accepted_at timestamptz NOT NULL,
     decided_at  timestamptz NOT NULL,
-    CONSTRAINT commands_sequence_unique UNIQUE (partition, sequence)
+    CONSTRAINT commands_sequence_unique UNIQUE (partition, sequence),
+    CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL))
 );
+
+CREATE UNIQUE INDEX commands_idempotency_key_unique ON commands (idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- Commands that can't be read, or fail by themselves: written in the transaction of their batch, so nothing is held up
+-- and nothing is lost. Operators look at them, queue them again or give them up.
+CREATE TABLE dead_letters (
+    -- A hash of the payload: the same one that comes again is the same dead letter.
+    id         uuid        PRIMARY KEY,
+    partition  smallint    NOT NULL,
+    -- As far as it could be read.
+    command_id uuid,
+    account_id uuid,
+    payload    bytea       NOT NULL,
+    reason     text        NOT NULL,
+    state      text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'requeued', 'discarded')),
+    failed_at  timestamptz NOT NULL
+);
+
+CREATE INDEX dead_letters_command ON dead_letters (command_id) WHERE command_id IS NOT NULL;
+CREATE INDEX dead_letters_waiting ON dead_letters (failed_at) WHERE state = 'waiting';
 
 -- Changes of stock other than sales. Append only.
 CREATE TABLE stock_movements (

@@ -95,8 +95,7 @@ impl FromRequestParts<Arc<Slot>> for Operator {
 }
 
 async fn look_up(state: &State, hash: Hash) -> Result<Principal, Error> {
-    let found =
-        state.read(move |mut connection| async move { accounts::find_keys(&mut connection, &[hash]).await }).await?;
+    let found = state.read(move |c| Box::pin(async move { accounts::find_keys(c, &[hash]).await })).await?;
     let principal = found.first().map(|(_, principal)| *principal);
     state.keys.remember(hash, principal);
     principal.ok_or(Error::Unauthenticated)
@@ -114,8 +113,7 @@ pub(crate) async fn refresh(state: Arc<State>, stop: CancellationToken) {
             continue;
         }
         let asked = hashes.clone();
-        match state.read(move |mut connection| async move { accounts::find_keys(&mut connection, &asked).await }).await
-        {
+        match state.read(move |c| Box::pin(async move { accounts::find_keys(c, &asked).await })).await {
             Ok(found) => {
                 let in_force: HashMap<Hash, Principal> = found.into_iter().collect();
                 let mut known = lock(&state.keys.known);

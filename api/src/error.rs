@@ -31,6 +31,10 @@ pub(crate) enum Error {
     SkuTaken,
     UnknownWarehouse,
     KeyReused,
+    /// Accepted, and then not decidable.
+    Failed {
+        id: Uuid,
+    },
     NotAccepted {
         id: Uuid,
         source: PublishError,
@@ -138,6 +142,7 @@ impl Error {
             Self::SkuTaken => (&problems::SKU_TAKEN, told(None, json!({}))),
             Self::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, told(None, json!({}))),
             Self::KeyReused => (&problems::KEY_REUSED, told(None, json!({}))),
+            Self::Failed { id } => (&problems::FAILED, told(None, json!({ "id": id }))),
             Self::NotAccepted { id, source } => {
                 let accepted = if source.is_certain() { "no" } else { "unknown" };
                 let members = json!({ "id": id, "accepted": accepted });

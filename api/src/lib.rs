@@ -7,13 +7,16 @@
 //! | `auth` | whose key it is, without a look into the database on the hot path |
 //! | [`keys`] | making and ending keys |
 //! | `extract` | bodies and headers, each mistake told with its place |
+//! | `answer` | what the answers to commands have in common |
 //! | `error` | every error as a problem (RFC 9457) |
 //! | `waiters` | requests that wait for an outcome |
 //! | `routes` | one folder per noun, one file per verb |
 //!
-//! **Architecture invariants**: accepting an order touches no database once its key is known. A `202` is sent only after
+//! **Architecture invariants**: accepting an order touches no database once its caller's key is known, save to look whether
+//! an idempotency key is decided, and never depends on it. A `202` is sent only after
 //! the broker has confirmed. No handler writes to the database.
 
+mod answer;
 mod auth;
 pub mod config;
 mod error;

@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use common::db::setup::Settings;
-use common::db::{self, PgPool, PoolConnection};
+use common::db::{self, PgConnection, PgPool};
 use common::ids::OrderIds;
 use common::queue::Publisher;
 use common::steps::Steps;
+use futures_util::future::BoxFuture;
 
 use crate::Config;
 use crate::auth::Keys;
@@ -55,20 +56,25 @@ impl State {
     }
 
     /// Reads from the database within [`Config::database_wait`]. The read runs in a task of its own: a client that hangs
-    /// up does not cut it off half way and leave the pooled connection in doubt.
-    pub(crate) async fn read<T, F, Fut>(&self, read: F) -> Result<T, Error>
+    /// up does not cut it off half way and leave the pooled connection in doubt. A connection that does not answer in time
+    /// is closed: it would take up room in the pool for as long as the network's own limits.
+    pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(PoolConnection) -> Fut + Send + 'static,
-        Fut: Future<Output = db::Result<T>> + Send,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, db::Result<T>> + Send + 'static,
     {
-        let pool = self.pool.clone();
-        let reading = tokio::spawn(async move { read(pool.acquire().await?).await });
-        match tokio::time::timeout(self.config.database_wait, reading).await {
-            Ok(Ok(read)) => read.map_err(Error::Database),
-            Ok(Err(panic)) => Err(Error::Internal(panic.to_string())),
-            Err(_) => Err(Error::Database(db::Error::TimedOut)),
-        }
+        let (pool, wait) = (self.pool.clone(), self.config.database_wait);
+        let reading = tokio::spawn(async move {
+            let mut connection = pool.acquire().await?;
+            match tokio::time::timeout(wait, read(&mut connection)).await {
+                Ok(read) => read,
+                Err(_) => {
+                    connection.close_on_drop();
+                    Err(db::Error::TimedOut)
+                }
+            }
+        });
+        reading.await.map_err(|panic| Error::Internal(panic.to_string()))?.map_err(Error::Database)
     }
 }
 

@@ -104,12 +104,17 @@ pub(crate) async fn look_up(state: Arc<State>, stop: CancellationToken) {
         if due.is_empty() {
             continue;
         }
-        let found = state.read(move |mut connection| async move {
-            let orders = db::orders::find(&mut connection, &due).await?;
-            let products = db::commands::find_products(&mut connection, &due).await?;
-            let orders = orders.into_iter().map(|stored| Decided::OrderV1(stored.order));
-            let products = products.into_iter().map(|p| Decided::ProductV1 { id: p.id, outcome: p.outcome });
-            Ok(orders.chain(products).collect::<Vec<Decided>>())
+        let found = state.read(move |c| {
+            Box::pin(async move {
+                let orders = db::orders::find(c, &due).await?;
+                let products = db::commands::find_products(c, &due).await?;
+                let failed = db::dead_letters::failed(c, &due).await?;
+                let failed = failed.into_iter().map(|(id, _)| Decided::FailedV1 { id });
+                let orders = orders.into_iter().map(|stored| Decided::OrderV1(stored.order));
+                let products = products.into_iter().map(|p| Decided::ProductV1 { id: p.id, outcome: p.outcome });
+                // What is decided comes first: a dead letter may be of an order that was queued twice.
+                Ok(orders.chain(products).chain(failed).collect::<Vec<Decided>>())
+            })
         });
         match found.await {
             Ok(decided) => state.waiters.hear(Reply { decided }),

@@ -40,6 +40,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Notes a mistake that is not of one variable alone.
+    pub fn mistake(&mut self, mistake: String) {
+        self.mistakes.push(mistake);
+    }
+
     /// A time in milliseconds.
     pub fn milliseconds(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.number(name, default, least, most))

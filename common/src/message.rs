@@ -6,11 +6,16 @@
 //!
 //! **Architecture invariant**: what is unknown or malformed is an [`Unreadable`], never a panic.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::domain::{Action, Command, CreateProduct, Idempotency, Line, Order, PlaceOrder, ProductOutcome, Timestamp};
+use crate::domain::{
+    Action, Command, CreateProduct, Idempotency, Line, ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, Timestamp,
+    merge_lines,
+};
 
 /// A command with where to tell its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +25,14 @@ pub struct Queued {
     pub reply_to: Option<String>,
 }
 
+/// What keeps a message from being a command.
 #[derive(Debug, thiserror::Error)]
-#[error("not a message of a known version")]
-pub struct Unreadable(#[from] serde_json::Error);
+pub enum Unreadable {
+    #[error("not a message of a known version")]
+    Shape(#[from] serde_json::Error),
+    #[error("{0}")]
+    Value(&'static str),
+}
 
 #[derive(Serialize, Deserialize)]
 enum Wire {
@@ -99,7 +109,16 @@ pub fn envelope<'a>(commands: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Opened {
     pub commands: Vec<Queued>,
-    pub unreadable: Vec<(Vec<u8>, Unreadable)>,
+    pub unreadable: Vec<Stray>,
+}
+
+/// A command that can't be read.
+#[derive(Debug)]
+pub struct Stray {
+    pub bytes: Vec<u8>,
+    /// Its id and account, where at least its head is as expected: whoever asks for it can be told that it failed.
+    pub command: Option<(Uuid, Uuid)>,
+    pub error: Unreadable,
 }
 
 /// Takes a message apart.
@@ -117,7 +136,10 @@ pub fn open(bytes: &[u8]) -> Result<Opened, Unreadable> {
     for raw in envelope.commands {
         match decode(raw.get()) {
             Ok(queued) => opened.commands.push(queued),
-            Err(error) => opened.unreadable.push((raw.get().as_bytes().to_vec(), error)),
+            Err(error) => {
+                let bytes = raw.get().as_bytes().to_vec();
+                opened.unreadable.push(Stray { bytes, command: head(raw.get()), error });
+            }
         }
     }
     Ok(opened)
@@ -126,12 +148,41 @@ pub fn open(bytes: &[u8]) -> Result<Opened, Unreadable> {
 fn decode(json: &str) -> Result<Queued, Unreadable> {
     let (head, action) = match serde_json::from_str(json)? {
         Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id, items }) => {
-            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: items }))
+            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: lines(items)? }))
         }
-        Wire::CreateProductV1(CreateProductV1 { head, product }) => (head, Action::CreateProduct(product)),
+        Wire::CreateProductV1(CreateProductV1 { head, product }) => {
+            if product.stock < 0 || product.price.amount < 0 {
+                return Err(Unreadable::Value("a product's stock or price is negative"));
+            }
+            (head, Action::CreateProduct(product))
+        }
     };
     let Head { id, account_id, accepted_at, idempotency, reply_to } = head;
     Ok(Queued { command: Command { id, account: account_id, accepted_at, idempotency, action }, reply_to })
+}
+
+/// The lines of an order as the core expects them, whoever has written the message.
+fn lines(items: Vec<Line>) -> Result<Vec<Line>, Unreadable> {
+    if items.is_empty() || items.len() > ORDER_LINES_MAX || items.iter().any(|line| line.quantity < 1) {
+        return Err(Unreadable::Value("an order has 1 to 100 lines of 1 or more"));
+    }
+    merge_lines(items).ok_or(Unreadable::Value("an order's quantities add up to more than 2,147,483,647"))
+}
+
+/// The id and account in the head of a command of any kind.
+fn head(json: &str) -> Option<(Uuid, Uuid)> {
+    #[derive(Deserialize)]
+    struct Any {
+        head: Known,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Known {
+        id: Uuid,
+        account_id: Uuid,
+    }
+    let any: BTreeMap<String, Any> = serde_json::from_str(json).ok()?;
+    any.into_values().next().map(|any| (any.head.id, any.head.account_id))
 }
 
 /// What the consumer tells an api instance that waits: all outcomes of a batch that are meant for it.
@@ -155,6 +206,10 @@ pub enum Decided {
     KeyReusedV1 {
         id: Uuid,
     },
+    /// It could not be decided: it is among the dead letters.
+    FailedV1 {
+        id: Uuid,
+    },
 }
 
 impl Decided {
@@ -162,7 +217,10 @@ impl Decided {
     pub fn id(&self) -> Uuid {
         match self {
             Decided::OrderV1(order) => order.id,
-            Decided::ProductV1 { id, .. } | Decided::EarlierV1 { id } | Decided::KeyReusedV1 { id } => *id,
+            Decided::ProductV1 { id, .. }
+            | Decided::EarlierV1 { id }
+            | Decided::KeyReusedV1 { id }
+            | Decided::FailedV1 { id } => *id,
         }
     }
 }

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use common::config::{Mistakes, Reader, Servers};
 
+use crate::lease::ROUNDS_IN_LEASE;
+
 /// Everything that a consumer is told. See `.env.example`.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub servers: Servers,
     /// For people, in logs and tables.
     pub name: String,
-    /// How long a lease holds without being renewed: the longest that a dead consumer's partitions stand still.
+    /// How long a lease holds without being renewed: how long the partitions of a killed consumer stand still.
     pub lease: Duration,
     pub renew_every: Duration,
     /// Most commands decided in one transaction.
@@ -27,11 +29,16 @@ impl Config {
     /// With every mistake at once.
     pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(lookup);
+        let lease = reader.milliseconds("ONHAND_LEASE_MS", 6_000, 500, 60_000);
+        let renew_every = reader.milliseconds("ONHAND_LEASE_RENEW_MS", 1_000, 50, 20_000);
+        if renew_every * ROUNDS_IN_LEASE > lease {
+            reader.mistake(format!("ONHAND_LEASE_RENEW_MS is more than ONHAND_LEASE_MS / {ROUNDS_IN_LEASE}"));
+        }
         let config = Self {
             servers: Servers::read(&mut reader),
             name: reader.text("ONHAND_CONSUMER_NAME").unwrap_or_else(|| format!("consumer-{}", std::process::id())),
-            lease: reader.milliseconds("ONHAND_LEASE_MS", 6_000, 500, 60_000),
-            renew_every: reader.milliseconds("ONHAND_LEASE_RENEW_MS", 1_000, 50, 20_000),
+            lease,
+            renew_every,
             batch_commands_max: reader.number("ONHAND_BATCH_COMMANDS_MAX", 1_000, 1, 10_000),
             prefetch: reader.number("ONHAND_PREFETCH", 100, 1, 2_000),
             log_json: reader.text("ONHAND_LOG_FORMAT").as_deref() == Some("json"),

@@ -2,7 +2,7 @@
 //! transaction.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::db::partitions::{self, Lease};
 use common::db::{self, PgConnection};
@@ -19,6 +19,10 @@ const CONNECT_SECONDS_MAX: u64 = 2;
 /// Longest wait for the writer's last batch when the consumer is stopped.
 const STOP_SECONDS_MAX: u64 = 20;
 
+const FAREWELL_SECONDS_MAX: u64 = 5;
+/// A lease is renewed at least this many times before it runs out; a round that takes longer than its part is given up.
+pub(crate) const ROUNDS_IN_LEASE: u32 = 3;
+
 /// Takes, renews and lets go leases, one round every [`Config::renew_every`].
 pub(crate) struct Keeper {
     id: Uuid,
@@ -28,11 +32,21 @@ pub(crate) struct Keeper {
     held: BTreeMap<u16, Lease>,
     /// Let go by us, not yet by the writer.
     releasing: Vec<(Lease, oneshot::Receiver<()>)>,
+    /// When the last round began that has renewed what is held.
+    renewed: Instant,
 }
 
 impl Keeper {
     pub(crate) fn new(id: Uuid, config: Config, writer: mpsc::Sender<Control>) -> Self {
-        Self { id, config, writer, database: None, held: BTreeMap::new(), releasing: Vec::new() }
+        Self {
+            id,
+            config,
+            writer,
+            database: None,
+            held: BTreeMap::new(),
+            releasing: Vec::new(),
+            renewed: Instant::now(),
+        }
     }
 
     /// Keeps leases until `stop`, then waits for the writer to end and lets them all go.
@@ -41,9 +55,15 @@ impl Keeper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! { _ = ticks.tick() => {}, () = stop.cancelled() => break }
-            if let Err(error) = self.round().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
-                self.database = None;
+            let began = Instant::now();
+            let round = tokio::time::timeout(self.config.lease / ROUNDS_IN_LEASE, self.round());
+            match round.await.unwrap_or(Err(db::Error::TimedOut)) {
+                Ok(()) => self.renewed = began,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
+                    self.database = None;
+                    self.give_up_if_expired().await;
+                }
             }
         }
         self.stop().await;
@@ -72,7 +92,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// The connection of the keeper alone: a slow batch never holds up a renewal.
+    /// Lets the writer go of everything once the leases have run out: somebody else may have them, and to the broker it would
+    /// still be the active consumer. What is still ours when the database is back is taken up again.
+    async fn give_up_if_expired(&mut self) {
+        if self.renewed.elapsed() < self.config.lease {
+            return;
+        }
+        for (_, lease) in std::mem::take(&mut self.held) {
+            tracing::warn!(partition = lease.partition, epoch = lease.epoch, "lease not renewed in time: given up");
+            let (done, _) = oneshot::channel();
+            self.tell(Control::LetGo { lease, done }).await;
+        }
+    }
+
+    /// The connection of the keeper alone.
     async fn database(&mut self) -> db::Result<&mut PgConnection> {
         if self.database.is_none() {
             let limits = db::Limits { statement: Duration::from_secs(CONNECT_SECONDS_MAX), ..db::Limits::default() };
@@ -149,7 +182,8 @@ impl Keeper {
             }
             partitions::goodbye(database, id).await
         };
-        if let Err(error) = farewell.await {
+        let farewell = tokio::time::timeout(Duration::from_secs(FAREWELL_SECONDS_MAX), farewell);
+        if let Err(error) = farewell.await.unwrap_or(Err(db::Error::TimedOut)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the leases run out by themselves");
         }
     }

@@ -1,6 +1,6 @@
 //! What an error means for the batch it met. Every error of the path is matched here and nowhere else.
 
-use common::{db, queue};
+use common::db;
 
 /// What can go wrong between a batch's first statement and its last acknowledgement.
 #[derive(Debug, thiserror::Error)]
@@ -10,8 +10,6 @@ pub(crate) enum Failure {
     /// Somebody else writes these partitions now: they have another epoch.
     #[error("the leases of partitions {0:?} are lost")]
     Fenced(Vec<u16>),
-    #[error("what can't be read could not be put aside")]
-    DeadLetter(#[source] queue::Error),
     #[error("the batch took too long")]
     TooLong,
 }
@@ -21,9 +19,11 @@ pub(crate) enum Failure {
 pub(crate) enum Verdict {
     /// Hold it and try again after a while. Nothing is acknowledged.
     Retry,
+    /// The same, with fewer commands at once.
+    RetryLess,
     /// Forget the messages of these partitions: their new owner gets them.
     Forget(Vec<u16>),
-    /// Some command of it is at fault: decide them one by one.
+    /// Some command of it is at fault: find it by halves.
     Isolate,
 }
 
@@ -31,8 +31,10 @@ impl Failure {
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Failure::Fenced(partitions) => Verdict::Forget(partitions.clone()),
-            Failure::Database(error) if !error.is_passing() => Verdict::Isolate,
-            Failure::Database(_) | Failure::DeadLetter(_) | Failure::TooLong => Verdict::Retry,
+            Failure::TooLong => Verdict::RetryLess,
+            Failure::Database(error) if error.is_too_much() => Verdict::RetryLess,
+            Failure::Database(error) if error.is_passing() => Verdict::Retry,
+            Failure::Database(_) => Verdict::Isolate,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use common::config::Servers;
 use common::db::{self, PgConnection};
 use common::domain::{Action, Command, CreateProduct, Currency, DEFAULT_WAREHOUSE, Money};
@@ -28,6 +29,7 @@ const PRODUCTS: [(&str, &str, i64, i64); 8] = [
 ];
 
 const SECONDS_MAX: u64 = 60;
+const CONNECT_SECONDS_MAX: u64 = 10;
 
 /// The id of a demo product: the same in every store.
 pub(crate) fn product_id(sku: &str) -> Uuid {
@@ -49,7 +51,8 @@ pub(crate) async fn load(
     let _stop_at_the_end = stop.clone().drop_guard();
     let topology = Arc::new(Topology::new(&servers.queues, partitions));
     let mut link = Link::open(&servers.amqp_urls, "onhand demo catalogue".to_owned(), Arc::clone(&topology), stop)?;
-    link.connected().await;
+    let connecting = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS_MAX), link.connected()).await;
+    connecting.context("the broker can't be reached: check AMQP_URL")?;
     let publisher = Publisher::start(&link, &topology, PublisherLimits::default());
     for (name, sku, price, stock) in missing {
         let id = product_id(sku);
@@ -75,8 +78,11 @@ pub(crate) async fn load(
 
 async fn missing(connection: &mut PgConnection) -> anyhow::Result<Vec<(&'static str, &'static str, i64, i64)>> {
     let ids: Vec<Uuid> = PRODUCTS.iter().map(|(_, sku, ..)| product_id(sku)).collect();
-    let decided = db::commands::known(connection, &ids).await?;
-    Ok(PRODUCTS.into_iter().filter(|(_, sku, ..)| !decided.contains_key(&product_id(sku))).collect())
+    let decided = db::commands::find_products(connection, &ids).await?;
+    Ok(PRODUCTS
+        .into_iter()
+        .filter(|(_, sku, ..)| decided.iter().all(|product| product.id != product_id(sku)))
+        .collect())
 }
 
 async fn until_decided(connection: &mut PgConnection) -> anyhow::Result<()> {

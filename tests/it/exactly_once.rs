@@ -1,10 +1,12 @@
 //! Killed between two steps, by a hook rather than by luck: nothing is lost, nothing is decided twice.
 
 use common::steps::Step;
+use futures_util::future::{join, join_all};
 use serde_json::json;
 use tests::app::{TestApp, Wanted};
 use tests::process::Process;
 use tests::steps::stop_at;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Orders ten at once, kills the consumer at a step, lets another one go on: each order is decided once.
@@ -74,7 +76,7 @@ async fn an_api_killed_after_its_publish_has_kept_the_order() {
         tests::until("the step is reached", async || marker.exists()).await;
         doomed.kill().await;
     };
-    let (answer, ()) = futures_util::future::join(cut_off, kill).await;
+    let (answer, ()) = join(cut_off, kill).await;
     assert!(answer.is_err(), "the client was not answered");
     let retried = app.client.order(&[(product, 2)], &[headers[0], ("prefer", "wait=30")]).await;
     assert_eq!(retried.status, 201);
@@ -103,14 +105,31 @@ async fn a_message_delivered_twice_is_decided_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_is_stopped_under_load_finishes_its_batch_and_hands_over() {
     let app = TestApp::with(Wanted { consumers: 1, ..Wanted::default() }).await;
-    let product = app.product(300).await;
+    let product = app.product(100_000).await;
     let mut stopped = Process::start(&["consumer"], &app.settings);
-    let line = [(product, 1)];
-    let orders = futures_util::future::join_all((0..300).map(|_| app.client.order_and_wait(&line)));
-    let (answers, status) = futures_util::future::join(orders, stopped.stop()).await;
-    assert!(status.success());
-    assert!(answers.iter().all(|answer| answer.status == 201));
-    assert_eq!(app.client.available(product).await, 0);
+    app.until_owners(2).await;
+    let (stop, line) = (CancellationToken::new(), [(product, 1)]);
+    let load = async || {
+        let mut answers = Vec::new();
+        while !stop.is_cancelled() {
+            answers.push(app.client.order_and_wait(&line).await);
+        }
+        answers
+    };
+    let stopping = async {
+        tests::until("orders are sold", async || app.client.available(product).await < 99_900).await;
+        let status = stopped.stop().await;
+        let sold = 100_000 - app.client.available(product).await;
+        let more = async || app.client.available(product).await < 100_000 - sold - 100;
+        tests::until("orders are sold without it", more).await;
+        stop.cancel();
+        status
+    };
+    let (answers, status) = join(join_all((0..8).map(|_| load())), stopping).await;
+    assert!(status.success(), "{status}");
+    let answers: Vec<_> = answers.into_iter().flatten().collect();
+    assert!(answers.iter().all(|answer| answer.status == 201), "every order was decided while it was waited for");
+    assert_eq!(app.client.available(product).await, 100_000 - i64::try_from(answers.len()).unwrap());
     app.finish().await;
 }
 
@@ -137,8 +156,7 @@ async fn an_api_that_is_stopped_under_load_answers_what_it_has_begun() {
         tests::until("some orders are sold", async || app.client.available(product).await < 990).await;
         stopped.stop().await
     };
-    let (answers, status) =
-        futures_util::future::join(futures_util::future::join_all((0..8).map(|_| order())), stop).await;
+    let (answers, status) = join(join_all((0..8).map(|_| order())), stop).await;
     assert!(status.success(), "{status}");
     let answers: Vec<_> = answers.into_iter().flatten().collect();
     assert!(answers.iter().all(|answer| answer.status == 202), "{answers:?}");

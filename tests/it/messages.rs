@@ -29,7 +29,7 @@ fn one_that_cannot_be_read_does_not_take_the_others_along() {
     commands.push(serde_json::json!("nonsense"));
     let opened = message::open(&serde_json::to_vec(&envelope).unwrap()).unwrap();
     assert_eq!((opened.commands.len(), opened.unreadable.len()), (known, 2));
-    assert_eq!(opened.unreadable[0].0, br#"{"PlaceOrderV999":{}}"#);
+    assert_eq!(opened.unreadable[0].bytes, br#"{"PlaceOrderV999":{}}"#);
 }
 
 fn json(bytes: &[u8]) -> Value {

@@ -1,6 +1,9 @@
 //! Either server away: what is promised is kept, what can't be promised is not, and everything comes back by itself.
 
+use futures_util::future::{join, join_all};
 use tests::app::{TestApp, Wanted};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_broker_orders_are_503_and_nothing_is_promised() {
@@ -50,39 +53,44 @@ async fn without_the_database_orders_are_accepted_and_decided_when_it_is_back() 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_cut_again_and_again_under_load_lose_nothing_that_was_promised() {
     let app = TestApp::with(Wanted { consumers: 2, proxies: true, ..Wanted::default() }).await;
-    let product = app.product(1_000).await;
+    let product = app.product(1_000_000).await;
     let (database, broker) = app.proxies.as_ref().unwrap();
-    let orders = async {
+    let stop = CancellationToken::new();
+    let order = async || {
         let mut promised = Vec::new();
-        for n in 0..300 {
+        while !stop.is_cancelled() {
             let answer = app.client.order(&[(product, 1)], &[]).await;
             match answer.status.as_u16() {
                 202 => promised.push(answer.id()),
-                503 => {}
+                // As a client does, if not as long as it is asked to.
+                503 => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
                 _ => panic!("{answer:?}"),
-            }
-            match n {
-                60 | 180 => broker.cut(),
-                100 | 220 => broker.mend(),
-                80 | 200 => database.cut(),
-                140 | 260 => database.mend(),
-                _ => {}
-            }
-            if answer.status == 503 {
-                tokio::task::yield_now().await;
             }
         }
         promised
     };
-    let promised = orders.await;
-    app.until_ready().await;
-    let mut confirmed = 0;
+    let sold = async || 1_000_000 - app.client.available(product).await;
+    let faults = async {
+        for (cut, other) in [(broker, database), (database, broker), (broker, broker)] {
+            let before = sold().await;
+            tests::until("orders are sold", async || sold().await > before).await;
+            cut.cut();
+            other.cut();
+            tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+            cut.mend();
+            other.mend();
+            app.until_ready().await;
+        }
+        let before = sold().await;
+        tests::until("orders are sold again", async || sold().await > before + 100).await;
+        stop.cancel();
+    };
+    let (promised, ()) = join(join_all((0..8).map(|_| order())), faults).await;
+    let promised: Vec<Uuid> = promised.into_iter().flatten().collect();
     for id in &promised {
         assert_eq!(app.client.outcome(*id).await["outcome"]["status"], 201);
-        confirmed += 1;
     }
-    assert!(confirmed >= 60, "{confirmed} were promised");
     // What was not confirmed in time may have been decided all the same: never less than promised.
-    assert!(app.client.available(product).await <= 1_000 - confirmed);
+    assert!(sold().await >= i64::try_from(promised.len()).unwrap());
     app.finish().await;
 }

@@ -24,7 +24,7 @@ use crate::shared::{Shared, servers};
 const PARTITIONS: u16 = 4;
 
 /// A killed consumer is taken for dead after this.
-const LEASE: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(3);
 
 /// How often consumers may be stopped with messages unacknowledged.
 const DRAINS_MAX: u32 = 5;
@@ -152,6 +152,23 @@ impl TestApp {
         Client::new(self.base.clone(), key)
     }
 
+    /// Waits until this many consumers hold partitions, each its fair share.
+    pub async fn until_owners(&self, consumers: usize) {
+        let mut connection = self.database().await;
+        crate::until("the partitions are shared out", async || {
+            let snapshot = db::partitions::snapshot(&mut connection, LEASE).await.unwrap();
+            let mut shares = std::collections::BTreeMap::new();
+            for held in snapshot.partitions.values() {
+                *shares.entry(format!("{held:?}")).or_insert(0) += 1;
+            }
+            let (least, most) = (shares.values().min(), shares.values().max());
+            shares.len() == consumers
+                && !shares.contains_key("Free")
+                && most.zip(least).is_some_and(|(m, l)| m - l <= 1)
+        })
+        .await;
+    }
+
     pub async fn until_ready(&self) {
         crate::until("the api is ready", async || self.client.get("/readyz").await.status == 200).await;
     }
@@ -171,6 +188,17 @@ impl TestApp {
     /// A connection to the test's database, past any proxy.
     pub async fn database(&self) -> PgConnection {
         PgConnection::connect(&self.database_url).await.unwrap()
+    }
+
+    /// Makes the test's database refuse every write, or take them again, on all connections.
+    pub async fn set_read_only(&self, connection: &mut PgConnection, read_only: bool) {
+        let (_, name) = self.database_url.rsplit_once('/').unwrap();
+        let alter = format!(
+            "SET default_transaction_read_only = off;
+             ALTER DATABASE {name} SET default_transaction_read_only = {read_only};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(connection).await.unwrap();
     }
 
     /// Messages that wait in a queue.
@@ -201,11 +229,12 @@ impl TestApp {
         self.finish_with_dead_letters(0).await;
     }
 
-    pub async fn finish_with_dead_letters(mut self, dead_letters: u32) {
+    pub async fn finish_with_dead_letters(mut self, dead_letters: i64) {
         self.drain().await;
-        assert_eq!(self.waiting(&self.topology.dead_letters()).await, dead_letters, "dead letters");
+        assert_eq!(self.waiting(&self.topology.dead_letters()).await, 0, "given up by the broker");
         assert_eq!(self.waiting(&self.topology.unroutable()).await, 0, "unroutable");
         let mut connection = self.database().await;
+        assert_eq!(db::dead_letters::count(&mut connection).await.unwrap(), dead_letters, "dead letters");
         let violations = db::verify::verify(&mut connection).await.unwrap();
         assert!(violations.is_empty(), "{violations:?}");
         let broker = self.link.clone().connected().await;

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod commands;
+pub mod dead_letters;
 pub mod orders;
 pub mod partitions;
 pub mod products;
@@ -134,29 +135,33 @@ pub async fn commit(transaction: Transaction<'_>) -> Result<()> {
 }
 
 impl Error {
-    /// Whether trying the same again later may work: the server was away, too slow, or chose this transaction as a
-    /// deadlock's victim. Otherwise what was asked for is at fault.
+    /// Whether the server is to blame, or the moment: trying the same again later may work. Otherwise what was asked for is
+    /// at fault. In doubt the server is: what is tried again is late, what is given up is lost.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Sqlx(sqlx::Error::Database(error)) => error.code().is_none_or(|code| {
-                // Class 08: connection; 53: resources; 57: operator; 58: system; XX: internal; then serialization failure,
-                // deadlock, lock timeout, and a unique key that another partition's writer has just taken.
-                ["08", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
-                    || ["40001", "40P01", "55P03", "25P03", "25P04", "23505"].contains(&code.as_ref())
-            }),
-            Self::Sqlx(
-                sqlx::Error::ColumnDecode { .. }
-                | sqlx::Error::Decode(_)
-                | sqlx::Error::Encode(_)
-                | sqlx::Error::TypeNotFound { .. }
-                | sqlx::Error::ColumnNotFound(_)
-                | sqlx::Error::RowNotFound,
-            )
-            | Self::Corrupt(_)
-            | Self::OtherPartitions { .. } => false,
+            // Classes 22 and 23: what was to be written is not possible, save for a unique key that another partition's
+            // writer has just taken, which the next attempt finds.
+            Self::Sqlx(sqlx::Error::Database(error)) => error
+                .code()
+                .is_none_or(|code| code == "23505" || !["22", "23"].iter().any(|class| code.starts_with(class))),
+            Self::Sqlx(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_))
+            | Self::Corrupt(_) => false,
             // A row that another writer has just written is found by the next attempt.
-            Self::Sqlx(_) | Self::Migrate(_) | Self::RowCount { .. } | Self::TimedOut => true,
+            Self::Sqlx(_)
+            | Self::Migrate(_)
+            | Self::OtherPartitions { .. }
+            | Self::RowCount { .. }
+            | Self::TimedOut => true,
+        }
+    }
+
+    /// Whether less at once may work: a statement took too long.
+    #[must_use]
+    pub fn is_too_much(&self) -> bool {
+        match self {
+            Self::Sqlx(sqlx::Error::Database(error)) => error.code().as_deref() == Some("57014"),
+            _ => false,
         }
     }
 }

@@ -1,25 +1,18 @@
 //! Decided orders: written in bulk by the writer, read by anybody who may.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::types::Json;
 use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
+use super::commands::Known;
 use super::stock::expect_rows;
 use super::{Error, Result, partitions};
 use crate::domain::{
     Allocation, Confirmed, Currency, Idempotency, Money, Order, OrderItem, Outcome, Placed, Timestamp,
 };
-
-/// What of a batch's ids and keys has been decided before.
-#[derive(Debug, Default)]
-pub struct Known {
-    pub ids: HashSet<Uuid>,
-    /// Idempotency keys with the fingerprint of the request that was decided.
-    pub keys: HashMap<Uuid, Uuid>,
-}
 
 /// Looks for what has been decided before. To be asked in a statement of its own after the locks are held: under READ
 /// COMMITTED a statement sees what was committed when it began, so one that waited for the locks would have looked too
@@ -232,21 +225,28 @@ pub async fn find_by_key(connection: &mut PgConnection, key: Uuid) -> Result<Opt
     Ok(with_items(connection, rows).await?.pop())
 }
 
-/// Whether an order was decided under a key whose hash begins as the given one does: `first..=last` is the range of such
-/// keys. An id that was issued for the same key with another request is told apart by it.
+/// The order of an account that was decided under a key whose hash begins as an id's does: `first..=last` is the range of
+/// such keys, see [`crate::ids::key_range`].
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn key_is_decided(connection: &mut PgConnection, account: Uuid, first: Uuid, last: Uuid) -> Result<bool> {
-    let row = query!(
-        r#"SELECT EXISTS (SELECT FROM orders WHERE idempotency_key BETWEEN $1 AND $2 AND account_id = $3) AS "found!""#,
+pub async fn find_by_key_range(
+    connection: &mut PgConnection,
+    account: Uuid,
+    (first, last): (Uuid, Uuid),
+) -> Result<Option<Stored>> {
+    let rows = query_as!(
+        Row,
+        r#"SELECT o.id, o.account_id, o.customer_id, o.partition, o.sequence, o.currency, o.total_amount,
+                  o.refusal AS "refusal: Json<Placed>", o.fingerprint, o.accepted_at, o.decided_at
+           FROM orders o WHERE o.idempotency_key BETWEEN $1 AND $2 AND o.account_id = $3 LIMIT 1"#,
         first,
         last,
         account
     )
-    .fetch_one(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(row.found)
+    Ok(with_items(connection, rows).await?.pop())
 }
 
 struct Row {

@@ -51,16 +51,19 @@ pub async fn goodbye(connection: &mut PgConnection, consumer: Uuid) -> Result<()
     Ok(())
 }
 
-/// Prolongs every lease that a consumer holds; answers with those.
+/// Prolongs every lease that a consumer holds; answers with those. A row that is locked is being written by a batch,
+/// which prolongs it itself (see [`advance`]): a slow batch never holds this up.
 ///
 /// # Errors
 /// Where the database is away.
 pub async fn renew(connection: &mut PgConnection, consumer: Uuid, lease: Duration) -> Result<Vec<Lease>> {
-    // In the order in which writers lock them.
     let rows = query!(
-        r#"WITH mine AS (SELECT partition FROM partitions WHERE owner = $1 ORDER BY partition FOR UPDATE)
-         UPDATE partitions p SET lease_until = clock_timestamp() + $2::float8 * interval '1 second'
-         FROM mine WHERE p.partition = mine.partition RETURNING p.partition, p.epoch"#,
+        r#"WITH idle AS (
+             SELECT partition FROM partitions WHERE owner = $1 ORDER BY partition FOR UPDATE SKIP LOCKED),
+           renewed AS (
+             UPDATE partitions p SET lease_until = clock_timestamp() + $2::float8 * interval '1 second'
+             FROM idle WHERE p.partition = idle.partition)
+         SELECT partition, epoch FROM partitions WHERE owner = $1"#,
         consumer,
         lease.as_secs_f64()
     )
@@ -164,7 +167,9 @@ pub async fn fence(connection: &mut PgConnection, partitions: &[u16]) -> Result<
     )
     .fetch_all(connection)
     .await?;
-    let now = rows.first().map(|row| row.now).ok_or(Error::Corrupt("a partition has no row"))?;
+    let found = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let missing = Error::RowCount { table: "partitions", expected: wanted.len(), written: found };
+    let now = rows.first().filter(|_| rows.len() == wanted.len()).map(|row| row.now).ok_or(missing)?;
     let fenced = rows
         .into_iter()
         .map(|row| Ok(Fenced { partition: number(row.partition)?, epoch: row.epoch, sequence: row.sequence }))
@@ -172,18 +177,20 @@ pub async fn fence(connection: &mut PgConnection, partitions: &[u16]) -> Result<
     Ok((fenced, now))
 }
 
-/// Saves how far the logs of a batch's partitions go.
+/// Saves how far the logs of a batch's partitions go, and prolongs their leases.
 ///
 /// # Errors
 /// Where the database is away or a row is missing.
-pub async fn advance(connection: &mut PgConnection, reached: &BTreeMap<u16, i64>) -> Result<()> {
+pub async fn advance(connection: &mut PgConnection, reached: &BTreeMap<u16, i64>, lease: Duration) -> Result<()> {
     let partitions = reached.keys().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
     let sequences: Vec<i64> = reached.values().copied().collect();
     let advanced = query!(
-        "UPDATE partitions p SET sequence = u.sequence
+        "UPDATE partitions p SET sequence = u.sequence,
+             lease_until = clock_timestamp() + $3::float8 * interval '1 second'
          FROM UNNEST($1::smallint[], $2::bigint[]) AS u (partition, sequence) WHERE p.partition = u.partition",
         &partitions,
-        &sequences
+        &sequences,
+        lease.as_secs_f64()
     )
     .execute(connection)
     .await?;

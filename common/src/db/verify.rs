@@ -26,6 +26,20 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Violation>> {
         log AS (SELECT partition, sequence FROM orders UNION ALL SELECT partition, sequence FROM commands),
         logs AS (SELECT partition, count(*) AS n, count(DISTINCT sequence) AS numbers, max(sequence) AS last
                  FROM log GROUP BY 1),
+        -- What was on hand after each change of a stock row.
+        after AS (SELECT variant_id, warehouse_id, stock_version AS version,
+                         sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS on_hand
+                  FROM ledger),
+        -- What each short line of each refusal claims to have seen, beside what the ledger says of those versions.
+        claims AS (SELECT o.id, line.n, min((line.it ->> 'requested')::bigint) AS requested,
+                          min((line.it ->> 'onHand')::bigint) AS on_hand, min((line.it ->> 'reserved')::bigint) AS reserved,
+                          sum(COALESCE(a.on_hand, 0)) AS was, bool_and(a.version IS NOT NULL OR seen.version = 0) AS known
+                   FROM orders o
+                        CROSS JOIN jsonb_array_elements(o.refusal -> 'refusal' -> 'lines') WITH ORDINALITY AS line (it, n)
+                        CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
+                        LEFT JOIN after a ON a.variant_id = (line.it ->> 'variantId')::uuid
+                          AND a.warehouse_id = seen."warehouseId" AND a.version = seen.version
+                   WHERE o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock' GROUP BY 1, 2),
         held AS (SELECT order_id, sum(quantity * unit_amount::numeric) AS amount FROM order_items GROUP BY 1)
         SELECT
           (SELECT count(*) FROM stock WHERE reserved < 0 OR reserved > on_hand) AS "oversold!",
@@ -40,9 +54,11 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Violation>> {
           (SELECT count(*) FROM partitions p LEFT JOIN logs l USING (partition)
             WHERE p.sequence <> COALESCE(l.n, 0) OR p.sequence <> COALESCE(l.numbers, 0)
                OR p.sequence <> COALESCE(l.last, 0)) AS "gaps!",
+          (SELECT count(*) FROM (SELECT id FROM orders UNION ALL SELECT id FROM commands) ids
+            GROUP BY () HAVING count(*) > count(DISTINCT id)) AS decided_twice,
           (SELECT count(*) FROM orders o WHERE refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'
-            AND NOT EXISTS (SELECT FROM jsonb_array_elements(refusal -> 'refusal' -> 'lines') AS line
-              WHERE (line ->> 'requested')::bigint > (line ->> 'onHand')::bigint - (line ->> 'reserved')::bigint))
+            AND NOT EXISTS (SELECT FROM claims c WHERE c.id = o.id)) AS "unfounded!",
+          (SELECT count(*) FROM claims WHERE NOT known OR was <> on_hand OR requested <= on_hand - reserved)
             AS "false_refusals!""#
     )
     .fetch_one(connection)
@@ -53,8 +69,10 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Violation>> {
         ("I-2", row.versions, "stock rows have a version that the ledger does not explain"),
         ("I-4", row.partial, "confirmed orders hold less or more than their total says"),
         ("I-4", row.orphans, "items belong to no confirmed order"),
+        ("I-5", row.decided_twice.unwrap_or_default(), "ids are decided more than once"),
         ("I-8", row.gaps, "partitions have a gap or a repeat in their decisions"),
-        ("I-9", row.false_refusals, "refusals list no line that was short"),
+        ("I-9", row.unfounded, "refusals list no line that was short"),
+        ("I-9", row.false_refusals, "lines of refusals differ from what the ledger says was there, or were not short"),
     ]
     .into_iter()
     .filter(|(_, rows, _)| *rows > 0)

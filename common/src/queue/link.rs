@@ -8,9 +8,10 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Result, Topology, bounded};
+use super::{CALL_SECONDS_MAX, Error, Result, Topology};
 use crate::retry::Retry;
 
 /// Seconds between heartbeats, where the address does not say: a dead peer is noticed after two.
@@ -76,9 +77,11 @@ impl Link {
         }
     }
 
-    /// Reports that the connection looks dead: it is closed and made anew.
-    pub fn suspect(&self) {
-        self.suspect.notify_one();
+    /// Reports that a connection looks dead: it is closed and made anew. Of an earlier connection it says nothing new.
+    pub fn suspect(&self, connection: &Arc<Connection>) {
+        if self.current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+            self.suspect.notify_waiters();
+        }
     }
 }
 
@@ -94,22 +97,31 @@ fn parse(url: &SecretString) -> Result<AMQPUri> {
 }
 
 async fn supervise(
-    mut uris: Vec<AMQPUri>,
+    uris: Vec<AMQPUri>,
     name: String,
     topology: Arc<Topology>,
     current: watch::Sender<Option<Arc<Connection>>>,
     suspect: Arc<Notify>,
     stop: CancellationToken,
 ) {
+    let mut brokers: Vec<Broker> = uris.into_iter().map(|uri| Broker { uri, attempt: None }).collect();
     let mut retry = Retry::default();
     while !stop.is_cancelled() {
-        match connect(&uris, &name, &topology).await {
+        match connect(&mut brokers, &name, &topology).await {
             Ok(connection) => {
                 tracing::debug!(link = name, "connected to the broker");
                 retry.reset();
                 let connection = Arc::new(connection);
+                // Listened for before anybody has the connection: none of its users can be too early.
+                let suspected = suspect.notified();
+                tokio::pin!(suspected);
+                suspected.as_mut().enable();
                 current.send_replace(Some(Arc::clone(&connection)));
-                until_lost(&connection, &suspect, &stop).await;
+                tokio::select! {
+                    () = until_lost(&connection) => {},
+                    () = suspected => {},
+                    () = stop.cancelled() => {},
+                }
                 current.send_replace(None);
                 close(&connection).await;
                 if !stop.is_cancelled() {
@@ -125,18 +137,38 @@ async fn supervise(
                     "no connection to the broker"
                 );
                 // With several brokers, the next attempt begins with another one.
-                uris.rotate_left(1);
+                brokers.rotate_left(1);
                 tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
             }
         }
     }
 }
 
-async fn connect(uris: &[AMQPUri], name: &str, topology: &Topology) -> Result<Connection> {
+/// A broker's address, with the attempt to connect to it that has not ended: one that takes the connection and then says
+/// nothing. It is waited for again instead of being dropped, since lapin would keep its thread and its socket for ever.
+struct Broker {
+    uri: AMQPUri,
+    attempt: Option<JoinHandle<lapin::Result<Connection>>>,
+}
+
+impl Broker {
+    async fn connect(&mut self, name: &str) -> Result<Connection> {
+        let attempt = self.attempt.get_or_insert_with(|| {
+            let (uri, name) = (self.uri.clone(), name.to_owned());
+            let properties = ConnectionProperties::default().with_connection_name(name.into());
+            tokio::spawn(async move { Connection::connect_uri(uri, properties).await })
+        });
+        let limit = Duration::from_secs(CALL_SECONDS_MAX);
+        let ended = tokio::time::timeout(limit, attempt).await.map_err(|_| Error::TimedOut)?;
+        self.attempt = None;
+        ended.map_err(|_| Error::NotTaken)?.map_err(Error::from)
+    }
+}
+
+async fn connect(brokers: &mut [Broker], name: &str, topology: &Topology) -> Result<Connection> {
     let mut last = Error::TimedOut;
-    for uri in uris {
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        match bounded(Connection::connect_uri(uri.clone(), properties)).await {
+    for broker in brokers {
+        match broker.connect(name).await {
             Ok(connection) => {
                 topology.declare(&connection).await?;
                 return Ok(connection);
@@ -147,13 +179,9 @@ async fn connect(uris: &[AMQPUri], name: &str, topology: &Topology) -> Result<Co
     Err(last)
 }
 
-async fn until_lost(connection: &Connection, suspect: &Notify, stop: &CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => if !connection.status().connected() { return },
-            () = suspect.notified() => return,
-            () = stop.cancelled() => return,
-        }
+async fn until_lost(connection: &Connection) {
+    while connection.status().connected() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! All of RabbitMQ: the connection and its return after a loss, exchanges and queues, publishing with confirms,
 //! subscribing.
 //!
-//! Consuming, publishing commands and publishing outcomes each have a connection of their own: under a memory or disk
+//! Consuming, publishing commands and telling outcomes each have a connection of their own: under a memory or disk
 //! alarm the broker stops reading from connections that publish, and an acknowledgement on such a one would hang with it
 //! (<https://www.rabbitmq.com/docs/alarms>).
 //!
@@ -10,7 +10,6 @@
 
 mod channel;
 mod link;
-mod outbox;
 mod publisher;
 mod replies;
 mod subscription;
@@ -18,9 +17,8 @@ mod topology;
 
 pub use link::Link;
 pub(crate) use link::is_address;
-pub use outbox::{DeadLetters, Replies};
 pub use publisher::{PublishError, Publisher, PublisherLimits};
-pub use replies::{listen, reply_queue};
+pub use replies::{Replies, listen, reply_queue};
 pub use subscription::{Incoming, Message, Receipt, Subscription};
 pub use topology::Topology;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Confirmation};
+use lapin::{BasicProperties, Confirmation, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::channel::KeptChannel;
@@ -157,9 +157,6 @@ impl Lane {
                 batch.push(next);
             }
             let outcome = self.publish(&batch).await;
-            if let Err(error) = outcome {
-                self.failed(error, batch.len());
-            }
             for waiting in batch {
                 // Whoever has stopped waiting is not to be told.
                 waiting.confirm.send(outcome).ok();
@@ -168,11 +165,29 @@ impl Lane {
     }
 
     async fn publish(&mut self, batch: &[Waiting]) -> std::result::Result<(), PublishError> {
-        let connection = self.link.connection().ok_or(PublishError::Unavailable)?;
-        if connection.status().blocked() {
-            return Err(PublishError::Blocked);
-        }
-        let channel = self.channel.on(&connection).await.map_err(|_| PublishError::Unavailable)?;
+        let Some(connection) = self.link.connection() else {
+            return Err(self.failed(PublishError::Unavailable, batch.len()));
+        };
+        let published = if connection.status().blocked() {
+            Err(PublishError::Blocked)
+        } else {
+            self.publish_on(&connection, batch).await
+        };
+        published.map_err(|error| {
+            // Under an alarm the connection is sound, only not read from; otherwise silence means that it is dead.
+            if error == PublishError::Unconfirmed && !connection.status().blocked() {
+                self.link.suspect(&connection);
+            }
+            self.failed(error, batch.len())
+        })
+    }
+
+    async fn publish_on(
+        &mut self,
+        connection: &Arc<Connection>,
+        batch: &[Waiting],
+    ) -> std::result::Result<(), PublishError> {
+        let channel = self.channel.on(connection).await.map_err(|_| PublishError::Unavailable)?;
         let payload = message::envelope(batch.iter().map(|waiting| waiting.command.as_slice()));
         let sent = channel.basic_publish(
             self.exchange.as_str().into(),
@@ -192,7 +207,7 @@ impl Lane {
         }
     }
 
-    fn failed(&self, error: PublishError, commands: usize) {
+    fn failed(&self, error: PublishError, commands: usize) -> PublishError {
         let partition = self.partition;
         match error {
             // Told once by the link; here it would be a line for each order that is refused.
@@ -203,9 +218,6 @@ impl Lane {
                 tracing::warn!(partition, commands, %error, "commands were not confirmed");
             }
         }
-        // Under an alarm the connection is sound, only not read from; otherwise silence means that it is dead.
-        if error == PublishError::Unconfirmed && !self.link.is_blocked() {
-            self.link.suspect();
-        }
+        error
     }
 }

@@ -1,11 +1,13 @@
-//! Hearing the outcomes that an api instance waits for.
+//! Outcomes on their way from a consumer to the api instance that waits for them.
 
 use futures_util::StreamExt as _;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::BasicProperties;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
 
-use super::{Link, Result, Topology, bounded};
+use super::channel::KeptChannel;
+use super::{Error, Link, Result, Topology, bounded};
 use crate::message::Reply;
 use crate::retry::Retry;
 
@@ -13,6 +15,35 @@ use crate::retry::Retry;
 #[must_use]
 pub fn reply_queue(topology: &Topology, instance: uuid::Uuid) -> String {
     topology.replies(&instance.simple().to_string())
+}
+
+/// Tells outcomes to api instances. Not confirmed: whoever waits in vain looks into the database.
+pub struct Replies {
+    link: Link,
+    channel: KeptChannel,
+}
+
+impl Replies {
+    #[must_use]
+    pub fn new(link: Link) -> Self {
+        Self { link, channel: KeptChannel::without_confirms() }
+    }
+
+    /// Tells an api instance some outcomes, if it is still there.
+    ///
+    /// # Errors
+    /// Where the broker is away or takes no messages.
+    pub async fn tell(&mut self, queue: &str, payload: &[u8]) -> Result<()> {
+        let connection = self.link.connection().ok_or(Error::TimedOut)?;
+        if connection.status().blocked() {
+            return Err(Error::NotTaken);
+        }
+        let channel = self.channel.on(&connection).await?;
+        let properties = BasicProperties::default().with_content_type("application/json".into());
+        let publish =
+            channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), payload, properties);
+        bounded(publish).await.map(drop)
+    }
 }
 
 /// Hears replies on an exclusive queue of this name and hands them to `hear`, again after each loss, until `stop`.

@@ -5,7 +5,7 @@
 //! | `P.commands` | direct exchange | routes a command by its partition's number; what it can't route goes to `P.unroutable` |
 //! | `P.commands.N` | quorum queue | commands that wait for partition N; bounded, single active consumer |
 //! | `P.unroutable` | fanout exchange, quorum queue | what had no queue: nothing is lost |
-//! | `P.dead-letters` | fanout exchange, quorum queue | what can't be decided |
+//! | `P.dead-letters` | fanout exchange, quorum queue | what the broker itself has given up, see `DELIVERIES_MAX` |
 //! | `P.replies.*` | exclusive queue of one api instance | outcomes that it waits for |
 //!
 //! Arguments of a queue can't be changed once it is declared: a change of them is a migration.

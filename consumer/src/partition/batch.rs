@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use common::message::{self, Queued};
+use common::db::dead_letters::DeadLetter;
+use common::message::{self, Decided, Queued, Stray};
+use common::program::chain;
 use common::queue::{Message, Receipt};
 
 /// A command with the partition it came from and the epoch under which it may be decided.
@@ -14,20 +16,27 @@ pub(crate) struct Pending {
 }
 
 /// What can't be decided, on its way to the dead letters.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Dead {
-    pub(crate) partition: u16,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) reason: String,
+    pub(crate) letter: DeadLetter,
+    pub(crate) epoch: i64,
+    /// Whom to tell that it has failed.
+    pub(crate) told: Option<(String, Decided)>,
 }
 
-#[derive(Default)]
 pub(crate) struct Batch {
     undecided: VecDeque<Pending>,
     dead: Vec<Dead>,
     /// The last message of each partition: acknowledging it acknowledges those before it.
     receipts: BTreeMap<u16, Receipt>,
-    one_by_one: bool,
+    /// Most commands of the next transaction: all, until some of them fail together.
+    together_max: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { undecided: VecDeque::new(), dead: Vec::new(), receipts: BTreeMap::new(), together_max: usize::MAX }
+    }
 }
 
 impl Batch {
@@ -37,18 +46,24 @@ impl Batch {
             Ok(opened) => {
                 let pending = |queued| Pending { queued, partition, epoch };
                 self.undecided.extend(opened.commands.into_iter().map(pending));
-                for (bytes, error) in opened.unreadable {
-                    self.bury(partition, bytes, common::program::chain(&error));
+                for Stray { bytes, command, error } in opened.unreadable {
+                    let letter = DeadLetter { partition, command, payload: bytes, reason: chain(&error) };
+                    self.bury(Dead { letter, epoch, told: None });
                 }
             }
-            Err(error) => self.bury(partition, body, common::program::chain(&error)),
+            Err(error) => {
+                let letter = DeadLetter { partition, command: None, payload: body, reason: chain(&error) };
+                self.bury(Dead { letter, epoch, told: None });
+            }
         }
         self.receipts.insert(partition, receipt);
     }
 
-    fn bury(&mut self, partition: u16, bytes: Vec<u8>, reason: String) {
-        tracing::error!(partition, reason, "a command goes to the dead letters");
-        self.dead.push(Dead { partition, bytes, reason });
+    fn bury(&mut self, dead: Dead) {
+        let DeadLetter { partition, command, reason, .. } = &dead.letter;
+        let id = command.map(|(id, _)| id);
+        tracing::error!(order.id = ?id, partition, reason, "a command goes to the dead letters");
+        self.dead.push(dead);
     }
 
     /// Commands that are not decided yet.
@@ -56,48 +71,51 @@ impl Batch {
         self.undecided.len()
     }
 
-    /// Whether there is nothing left to decide, to bury or to acknowledge.
+    /// Whether there is nothing left to decide or to put aside.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.undecided.is_empty() && self.dead.is_empty()
+    }
+
+    /// Whether there is nothing left to do, not even to acknowledge.
     pub(crate) fn is_done(&self) -> bool {
-        self.undecided.is_empty() && self.dead.is_empty() && self.receipts.is_empty()
+        self.is_decided() && self.receipts.is_empty()
     }
 
-    /// What the next transaction decides: everything, or one command where the batch as a whole has failed.
-    pub(crate) fn group(&mut self) -> &[Pending] {
-        let length = if self.one_by_one { self.undecided.len().min(1) } else { self.undecided.len() };
-        &self.undecided.make_contiguous()[..length]
+    /// What the next transaction decides, and what it puts aside.
+    pub(crate) fn next(&mut self) -> (&[Pending], &[Dead]) {
+        let length = self.undecided.len().min(self.together_max);
+        (&self.undecided.make_contiguous()[..length], &self.dead)
     }
 
-    /// The first `count` commands are committed.
-    pub(crate) fn decided(&mut self, count: usize) {
+    /// The first `count` commands are decided, and everything that can't be is put aside. After a failure the next
+    /// transactions grow again.
+    pub(crate) fn committed(&mut self, count: usize) -> Vec<(String, Decided)> {
         self.undecided.drain(..count);
+        self.together_max = self.together_max.saturating_mul(2);
+        self.dead.drain(..).filter_map(|dead| dead.told).collect()
     }
 
-    pub(crate) fn next_dead(&self) -> Option<&Dead> {
-        self.dead.last()
+    /// The commands of the last transaction fail together: the next one has half of them. Answers whether that is possible.
+    pub(crate) fn halve(&mut self) -> bool {
+        let length = self.undecided.len().min(self.together_max);
+        self.together_max = (length / 2).max(1);
+        length > 1
     }
 
-    /// The one that [`Self::next_dead`] told is in the dead-letter queue.
-    pub(crate) fn buried(&mut self) {
-        self.dead.pop();
-    }
-
-    /// From now on each command has a transaction of its own.
-    pub(crate) fn isolate(&mut self) {
-        self.one_by_one = true;
-    }
-
-    /// The first undecided command can't be decided.
-    pub(crate) fn condemn(&mut self, reason: &str) {
-        if let Some(Pending { queued, partition, .. }) = self.undecided.pop_front() {
-            let bytes = message::encode(&queued).unwrap_or_else(|_| format!("{queued:?}").into_bytes());
-            self.bury(partition, bytes, reason.to_owned());
-        }
+    /// The first command fails by itself.
+    pub(crate) fn condemn(&mut self, reason: String) {
+        let Some(Pending { queued, partition, epoch }) = self.undecided.pop_front() else { return };
+        let id = queued.command.id;
+        let command = Some((id, queued.command.account));
+        let payload = message::encode(&queued).unwrap_or_else(|_| format!("{queued:?}").into_bytes());
+        let told = queued.reply_to.map(|queue| (queue, Decided::FailedV1 { id }));
+        self.bury(Dead { letter: DeadLetter { partition, command, payload, reason }, epoch, told });
     }
 
     /// Drops what came from these partitions: unacknowledged, it goes to their new owner.
     pub(crate) fn forget(&mut self, partitions: &[u16]) {
         self.undecided.retain(|pending| !partitions.contains(&pending.partition));
-        self.dead.retain(|dead| !partitions.contains(&dead.partition));
+        self.dead.retain(|dead| !partitions.contains(&dead.letter.partition));
         self.receipts.retain(|partition, _| !partitions.contains(partition));
     }
 

@@ -1,9 +1,8 @@
 //! Deciding the commands of a batch in memory, in order, on the stock that the transaction has locked. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use common::db::commands::CreatedProduct;
-use common::db::orders::Known;
+use common::db::commands::{CreatedProduct, Known};
 use common::domain::{
     Action, Command, CreateProduct, Decision, Idempotency, Order, ProductOutcome, StockView, Timestamp, decide,
 };
@@ -20,9 +19,7 @@ pub(super) struct Seen {
     pub(super) sequences: BTreeMap<u16, i64>,
     pub(super) stock: StockView,
     pub(super) warehouses: BTreeSet<Uuid>,
-    pub(super) orders: Known,
-    /// Decided commands other than orders, with the fingerprints of their requests.
-    pub(super) commands: HashMap<Uuid, Option<Uuid>>,
+    pub(super) known: Known,
 }
 
 /// What the transaction is to write, and whom to tell what.
@@ -42,8 +39,8 @@ pub(super) fn decide_batch(seen: &mut Seen, batch: &[Pending]) -> Decisions {
     let mut decisions = Decisions::default();
     for Pending { queued, partition, .. } in batch {
         let command = &queued.command;
-        let told = match decided_before(seen, command) {
-            Some(told) => told,
+        let told = match decided_before(&seen.known, command) {
+            Some(told) => Some(told),
             None => {
                 let sequence = seen.sequences.entry(*partition).or_default();
                 *sequence += 1;
@@ -59,26 +56,14 @@ pub(super) fn decide_batch(seen: &mut Seen, batch: &[Pending]) -> Decisions {
     decisions
 }
 
-/// `Some` where the command must not be decided, with what to tell whoever waits for it.
-fn decided_before(seen: &Seen, command: &Command) -> Option<Option<Decided>> {
+/// What to tell whoever waits for a command that must not be decided, since it, or its key, was.
+fn decided_before(known: &Known, command: &Command) -> Option<Decided> {
     let id = command.id;
-    let decided = match &command.action {
-        Action::PlaceOrder(_) => match command.idempotency.and_then(|i| Some((i, seen.orders.keys.get(&i.key)?))) {
-            Some((idempotency, fingerprint)) if idempotency.fingerprint != *fingerprint => Decided::KeyReusedV1 { id },
-            Some(_) => Decided::EarlierV1 { id },
-            None if seen.orders.ids.contains(&id) => Decided::EarlierV1 { id },
-            None => return None,
-        },
-        Action::CreateProduct(_) => {
-            let fingerprint = seen.commands.get(&id)?;
-            if *fingerprint == command.idempotency.map(|i| i.fingerprint) {
-                Decided::EarlierV1 { id }
-            } else {
-                Decided::KeyReusedV1 { id }
-            }
-        }
-    };
-    Some(Some(decided))
+    match command.idempotency.and_then(|idempotency| Some((idempotency, known.keys.get(&idempotency.key)?))) {
+        Some((idempotency, decided)) if idempotency.fingerprint != *decided => Some(Decided::KeyReusedV1 { id }),
+        Some(_) => Some(Decided::EarlierV1 { id }),
+        None => known.ids.contains(&id).then_some(Decided::EarlierV1 { id }),
+    }
 }
 
 fn decide_one(
@@ -89,7 +74,8 @@ fn decide_one(
     awaited: bool,
 ) -> Option<Decided> {
     let id = command.id;
-    let fingerprint = command.idempotency.map(|i| i.fingerprint);
+    seen.known.ids.insert(id);
+    seen.known.keys.extend(command.idempotency.map(|i| (i.key, i.fingerprint)));
     match (decide(&mut seen.stock, &seen.warehouses, command), &command.action) {
         (Decision::Order(outcome), Action::PlaceOrder(placed)) => {
             let order = Order {
@@ -102,8 +88,6 @@ fn decide_one(
                 decided_at: seen.now,
                 outcome,
             };
-            seen.orders.ids.insert(id);
-            seen.orders.keys.extend(command.idempotency.map(|i| (i.key, i.fingerprint)));
             let told = awaited.then(|| Decided::OrderV1(order.clone()));
             decisions.orders.push((order, command.idempotency));
             told
@@ -112,13 +96,12 @@ fn decide_one(
             if let ProductOutcome::Created { .. } = outcome {
                 decisions.products.push((id, product.clone()));
             }
-            seen.commands.insert(id, fingerprint);
             decisions.commands.push(CreatedProduct {
                 id,
                 account: command.account,
                 partition,
                 sequence,
-                fingerprint,
+                idempotency: command.idempotency,
                 product: product.clone(),
                 outcome: outcome.clone(),
                 accepted_at: command.accepted_at,
@@ -205,8 +188,7 @@ mod tests {
             sequences: (0..PARTITIONS).map(|partition| (partition, 10)).collect(),
             stock,
             warehouses: BTreeSet::new(),
-            orders: Known::default(),
-            commands: HashMap::new(),
+            known: Known::default(),
         }
     }
 
@@ -257,7 +239,7 @@ mod tests {
                     Expected::Unknown
                 }
             }
-            Decided::ProductV1 { .. } => panic!("nobody asked for a product"),
+            Decided::ProductV1 { .. } | Decided::FailedV1 { .. } => panic!("{decided:?}"),
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use common::db::PgConnection;
 use common::db::partitions::Lease;
-use common::queue::{DeadLetters, Incoming, Link, Subscription, Topology};
+use common::queue::{Incoming, Link, Subscription, Topology};
 use common::retry::Retry;
 use common::steps::Steps;
 use tokio::sync::{mpsc, oneshot};
@@ -48,7 +48,6 @@ pub(crate) struct Writer {
     config: Config,
     topology: Arc<Topology>,
     link: Link,
-    dead_letters: DeadLetters,
     replies: settle::Replies,
     steps: Steps,
     control: mpsc::Receiver<Control>,
@@ -74,13 +73,11 @@ impl Writer {
         control: mpsc::Receiver<Control>,
     ) -> Self {
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
-        let replies = settle::Replies::start(common::queue::Replies::new(outcomes.clone()));
-        let dead_letters = DeadLetters::new(outcomes, Arc::clone(&topology));
+        let replies = settle::Replies::start(common::queue::Replies::new(outcomes));
         Self {
             config,
             topology,
             link,
-            dead_letters,
             replies,
             steps,
             control,
@@ -178,6 +175,8 @@ impl Writer {
                 Ok(subscription) => holding.subscription = Some(subscription),
                 Err(error) => {
                     tracing::warn!(partition, error = &error as &dyn std::error::Error, "no subscription");
+                    // A new connection declares the queue, should it be gone.
+                    self.link.suspect(&connection);
                     self.retry_at.get_or_insert(Instant::now() + self.retry.next_wait());
                 }
             }
@@ -250,19 +249,14 @@ impl Writer {
                         self.drop_partition(partition).await;
                     }
                 }
-                Verdict::Isolate if batch.undecided() > 1 => {
-                    tracing::error!(
-                        error,
-                        batch.len = batch.undecided(),
-                        "the batch fails: its commands are decided one by one"
-                    );
-                    batch.isolate();
+                Verdict::Isolate if batch.halve() => {
+                    tracing::error!(error, batch.len = batch.undecided(), "the batch fails: it is decided by halves");
                 }
-                Verdict::Isolate => {
-                    tracing::error!(error, "a command fails by itself: it goes to the dead letters");
-                    batch.condemn(&common::program::chain(error));
-                }
-                Verdict::Retry => {
+                Verdict::Isolate if batch.undecided() > 0 => batch.condemn(common::program::chain(error)),
+                verdict @ (Verdict::Retry | Verdict::RetryLess | Verdict::Isolate) => {
+                    if verdict == Verdict::RetryLess {
+                        batch.halve();
+                    }
                     let wait = self.retry.next_wait();
                     tracing::warn!(error, batch.len = batch.undecided(), ?wait, "the batch is held");
                     self.retry_at = Some(Instant::now() + wait);

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::db::partitions::Fenced;
 use common::db::{self, Transaction};
-use common::domain::{Action, StockChange};
+use common::domain::{Action, Command, StockChange, Timestamp};
 use common::message::{Decided, Reply};
 use common::queue;
 use common::steps::{Step, Steps};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::Writer;
-use super::batch::{Batch, Pending};
+use super::batch::{Batch, Dead, Pending};
 use super::decide::{Decisions, Seen, decide_batch};
 use crate::verdict::Failure;
 
@@ -25,17 +27,12 @@ type Told = Vec<(String, Decided)>;
 impl Writer {
     /// Decides, commits and acknowledges a batch. What of it is done when something fails is not done again.
     pub(super) async fn settle(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        while let Some(dead) = batch.next_dead() {
-            let buried = self.dead_letters.bury(dead.partition, &dead.bytes, &dead.reason).await;
-            buried.map_err(Failure::DeadLetter)?;
-            batch.buried();
-        }
         let mut told = Vec::new();
-        while batch.undecided() > 0 {
-            let group = batch.group();
+        while !batch.is_decided() {
+            let (group, dead) = batch.next();
             let count = group.len();
-            told.extend(self.commit(group).await?);
-            batch.decided(count);
+            told.extend(self.commit(group, dead).await?);
+            told.extend(batch.committed(count));
         }
         self.steps.reached(Step::Committed).await;
         for (partition, receipt) in batch.take_receipts() {
@@ -48,22 +45,29 @@ impl Writer {
         Ok(())
     }
 
-    async fn commit(&mut self, group: &[Pending]) -> Result<Told, Failure> {
+    async fn commit(&mut self, group: &[Pending], dead: &[Dead]) -> Result<Told, Failure> {
         let limit = Duration::from_secs(TRANSACTION_SECONDS_MAX);
         // Cut off, the connection is dropped by the caller, and whatever became of the transaction is found by id.
-        tokio::time::timeout(limit, self.transaction(group)).await.map_err(|_| Failure::TooLong)?
+        tokio::time::timeout(limit, self.transaction(group, dead)).await.map_err(|_| Failure::TooLong)?
     }
 
-    async fn transaction(&mut self, group: &[Pending]) -> Result<Told, Failure> {
+    async fn transaction(&mut self, group: &[Pending], dead: &[Dead]) -> Result<Told, Failure> {
         if self.database.is_none() {
             let (url, wait) = (&self.config.servers.database_url, Duration::from_secs(CONNECT_SECONDS_MAX));
             self.database = Some(db::connect(url, "onhand-consumer-writer", db::Limits::default(), wait).await?);
         }
         let connection = self.database.as_mut().ok_or(db::Error::TimedOut)?;
         let mut transaction = db::begin(connection).await?;
-        let mut seen = lock(&mut transaction, group, &self.steps).await?;
+        let epochs = group.iter().map(|pending| (pending.partition, pending.epoch));
+        let epochs = epochs.chain(dead.iter().map(|dead| (dead.letter.partition, dead.epoch))).collect();
+        let (fenced, now) = fence(&mut transaction, &epochs).await?;
+        let mut seen = lock(&mut transaction, fenced, now, group, &self.steps).await?;
         let mut decisions = decide_batch(&mut seen, group);
-        save(&mut transaction, &seen, &mut decisions).await?;
+        save(&mut transaction, &seen, &mut decisions, self.config.lease).await?;
+        if !dead.is_empty() {
+            let letters: Vec<_> = dead.iter().map(|dead| dead.letter.clone()).collect();
+            db::dead_letters::insert(&mut transaction, &letters, now).await?;
+        }
         self.steps.reached(Step::Saved).await;
         db::commit(transaction).await?;
         let decided = decisions.orders.len() + decisions.commands.len();
@@ -72,47 +76,74 @@ impl Writer {
     }
 }
 
-/// Fences the batch's partitions, locks its stock, and reads what the decisions need.
-async fn lock(transaction: &mut Transaction<'_>, group: &[Pending], steps: &Steps) -> Result<Seen, Failure> {
-    let epochs: BTreeMap<u16, i64> = group.iter().map(|pending| (pending.partition, pending.epoch)).collect();
+/// Locks the lease rows of the batch's partitions. Whoever's epoch is another has lost it.
+async fn fence(
+    transaction: &mut Transaction<'_>,
+    epochs: &BTreeMap<u16, i64>,
+) -> Result<(Vec<Fenced>, Timestamp), Failure> {
     let partitions: Vec<u16> = epochs.keys().copied().collect();
     let (fenced, now) = db::partitions::fence(transaction, &partitions).await?;
-    let lost: Vec<u16> =
-        fenced.iter().filter(|row| epochs.get(&row.partition) != Some(&row.epoch)).map(|row| row.partition).collect();
-    if !lost.is_empty() {
-        return Err(Failure::Fenced(lost));
-    }
+    let lost = |row: &&Fenced| epochs.get(&row.partition) != Some(&row.epoch);
+    let lost: Vec<u16> = fenced.iter().filter(lost).map(|row| row.partition).collect();
+    if lost.is_empty() { Ok((fenced, now)) } else { Err(Failure::Fenced(lost)) }
+}
+
+/// Locks the batch's stock, and reads what the decisions need.
+async fn lock(
+    transaction: &mut Transaction<'_>,
+    fenced: Vec<Fenced>,
+    now: Timestamp,
+    group: &[Pending],
+    steps: &Steps,
+) -> Result<Seen, Failure> {
     let variants: BTreeSet<_> = group.iter().flat_map(|pending| pending.queued.command.variants()).collect();
     let variants: Vec<_> = variants.into_iter().collect();
     let mut stock = db::stock::lock(transaction, &variants).await?;
     steps.reached(Step::Locked).await;
-    let (mut ids, mut keys, mut products, mut skus) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut orders, mut products) = (Asked::default(), Asked::default());
+    let mut skus = Vec::new();
     for Pending { queued, .. } in group {
         match &queued.command.action {
-            Action::PlaceOrder(_) => {
-                ids.push(queued.command.id);
-                keys.extend(queued.command.idempotency.map(|idempotency| idempotency.key));
-            }
+            Action::PlaceOrder(_) => orders.push(&queued.command),
             Action::CreateProduct(product) => {
-                products.push(queued.command.id);
+                products.push(&queued.command);
                 skus.push(product.sku.to_string());
             }
         }
     }
-    let orders = db::orders::known(transaction, &ids, &keys).await?;
-    let (mut commands, mut warehouses) = Default::default();
-    if !products.is_empty() {
-        commands = db::commands::known(transaction, &products).await?;
+    let mut known = db::orders::known(transaction, &orders.ids, &orders.keys).await?;
+    let mut warehouses = BTreeSet::new();
+    if !products.ids.is_empty() {
+        db::commands::known(transaction, &products.ids, &products.keys, &mut known).await?;
         warehouses = db::stock::warehouses(transaction).await?;
         for sku in db::products::skus_taken(transaction, &skus).await? {
             stock.take_sku(sku.into());
         }
     }
     let sequences = fenced.iter().map(|row| (row.partition, row.sequence)).collect();
-    Ok(Seen { now, sequences, stock, warehouses, orders, commands })
+    Ok(Seen { now, sequences, stock, warehouses, known })
 }
 
-async fn save(transaction: &mut Transaction<'_>, seen: &Seen, decisions: &mut Decisions) -> Result<(), Failure> {
+/// What to look for among the decided.
+#[derive(Default)]
+struct Asked {
+    ids: Vec<Uuid>,
+    keys: Vec<Uuid>,
+}
+
+impl Asked {
+    fn push(&mut self, command: &Command) {
+        self.ids.push(command.id);
+        self.keys.extend(command.idempotency.map(|idempotency| idempotency.key));
+    }
+}
+
+async fn save(
+    transaction: &mut Transaction<'_>,
+    seen: &Seen,
+    decisions: &mut Decisions,
+    lease: Duration,
+) -> Result<(), Failure> {
     if !decisions.commands.is_empty() {
         db::products::insert(transaction, &mut decisions.products, seen.now).await?;
         db::commands::insert(transaction, &mut decisions.commands, seen.now).await?;
@@ -125,7 +156,7 @@ async fn save(transaction: &mut Transaction<'_>, seen: &Seen, decisions: &mut De
         db::orders::insert(transaction, &mut decisions.orders).await?;
     }
     if !decisions.reached.is_empty() {
-        db::partitions::advance(transaction, &decisions.reached).await?;
+        db::partitions::advance(transaction, &decisions.reached, lease).await?;
     }
     Ok(())
 }

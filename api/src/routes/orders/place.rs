@@ -1,6 +1,8 @@
 //! `POST /orders`: authenticate, validate, publish, and only then answer. With `Prefer: wait` the answer is the outcome.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::clock;
 use common::db;
@@ -10,20 +12,18 @@ use common::message::{self, Decided, Queued};
 use common::partition::partition_of;
 use common::steps::Step;
 use serde::Deserialize;
-use std::time::Duration;
 use uuid::Uuid;
 
 use super::view::{OrderView, pending};
+use crate::answer::{self, applied, replayed};
 use crate::auth::Caller;
 use crate::error::{Error, FieldError, Receipt};
 use crate::extract::{Json, idempotency_key, preferred_wait};
 use crate::state::{App, State};
 
 const CUSTOMER_BYTES_MAX: usize = 128;
-/// Seconds after which a client may ask again for an order that is waiting.
-const POLL_AFTER_SECONDS: u32 = 1;
-/// Marks the answer to a request that was decided before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Longest wait for the database to tell whether an idempotency key is decided.
+const LOOK_UP_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -105,16 +105,14 @@ pub(crate) async fn handle(
     let accepted_at = clock::now();
     let id = match &idempotency {
         None => state.ids.fresh(account, partition, accepted_at),
-        Some(idempotency) => state.ids.keyed(account, partition, idempotency),
+        Some(idempotency) => state.ids.keyed(account, partition, idempotency, accepted_at),
     };
+    let wait = preferred_wait(&headers, state.config.wait_max);
     if let Some(idempotency) = &idempotency
         && let Some(order) = decided_before(&state, idempotency).await?
     {
-        let mut response = outcome(order);
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        return Ok(response);
+        return Ok(applied(wait, replayed(outcome(order))));
     }
-    let wait = preferred_wait(&headers, state.config.wait_max);
     let command = Command { id, account, accepted_at, idempotency, action: Action::PlaceOrder(order) };
     publish_and_wait(&state, partition, command, wait).await
 }
@@ -138,14 +136,13 @@ async fn publish_and_wait(
     tracing::debug!(order.id = %id, partition, "accepted");
     state.steps.reached(Step::Published).await;
     let Some((limit, waiter)) = waiter else { return Ok(accepted(id)) };
-    let mut response = match waiter.outcome(limit).await {
+    let response = match waiter.outcome(limit).await {
         Some(Decided::OrderV1(order)) => outcome(order),
-        Some(Decided::KeyReusedV1 { .. }) => return Err(Error::KeyReused),
+        Some(Decided::KeyReusedV1 { .. }) => Error::KeyReused.into_response(),
+        Some(Decided::FailedV1 { .. }) => Error::Failed { id }.into_response(),
         Some(Decided::EarlierV1 { .. } | Decided::ProductV1 { .. }) | None => accepted(id),
     };
-    let applied = HeaderValue::try_from(format!("wait={}", limit.as_secs()));
-    response.headers_mut().extend(applied.ok().map(|applied| (HeaderName::from_static("preference-applied"), applied)));
-    Ok(response)
+    Ok(applied(Some(limit), response))
 }
 
 /// The same request is the same order, whatever the order of its lines, their spelling, or what is left to its default.
@@ -162,7 +159,9 @@ async fn decided_before(state: &State, idempotency: &Idempotency) -> Result<Opti
         return Err(Error::KeyReused);
     }
     let key = idempotency.key;
-    match state.read(move |mut connection| async move { db::orders::find_by_key(&mut connection, key).await }).await {
+    // Bounded more closely than other reads: the order is accepted all the same.
+    let looked_up = state.read(move |c| Box::pin(async move { db::orders::find_by_key(c, key).await }));
+    match tokio::time::timeout(LOOK_UP_LIMIT, looked_up).await.unwrap_or(Err(Error::Database(db::Error::TimedOut))) {
         Ok(Some(stored)) if stored.fingerprint != Some(idempotency.fingerprint) => {
             state.recent_keys.forget(idempotency);
             Err(Error::KeyReused)
@@ -180,8 +179,7 @@ fn location(id: Uuid) -> (HeaderName, String) {
 }
 
 fn accepted(id: Uuid) -> Response {
-    let retry = (header::RETRY_AFTER, POLL_AFTER_SECONDS.to_string());
-    (StatusCode::ACCEPTED, [location(id), retry], axum::Json(pending(id))).into_response()
+    answer::accepted(&format!("/orders/{id}"), pending(id))
 }
 
 /// A decided order: 201, or the problem that says why not.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::error::{Receipt, problem_body};
+use crate::problems;
 
 /// An order as its client sees it.
 #[derive(Debug, Serialize)]
@@ -68,6 +69,11 @@ fn item(item: &OrderItem) -> Value {
         "unitPrice": item.unit_price,
         "allocations": allocations,
     })
+}
+
+/// An order that could not be decided.
+pub(crate) fn failed(id: Uuid) -> Value {
+    json!({ "id": id, "status": "failed", "outcome": problem_body(&problems::FAILED, None, json!({})) })
 }
 
 /// An order that is still waiting.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::clock;
+use common::db;
 use common::domain::{
     AMOUNT_MAX, Action, Command, CreateProduct, DEFAULT_WAREHOUSE, Idempotency, Money, ProductOutcome,
 };
@@ -17,10 +18,11 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::answer::{self, applied, replayed};
 use crate::auth::Operator;
 use crate::error::{Error, FieldError};
 use crate::extract::{Json, idempotency_key, preferred_wait};
-use crate::state::App;
+use crate::state::{App, State};
 
 const NAME_BYTES_MAX: usize = 200;
 const SKU_BYTES_MAX: usize = 64;
@@ -85,29 +87,49 @@ pub(crate) async fn handle(
         key: hash_id("product-key", &[account.as_bytes(), key.as_bytes()]),
         fingerprint: hash_id("create-product", &[&body]),
     });
-    let id = idempotency.map_or_else(Uuid::now_v7, |idempotency| idempotency.key);
-    let partition = partition_of(id, state.partitions);
+    let id = idempotency.map_or_else(Uuid::now_v7, |idempotency| {
+        hash_id("product", &[idempotency.key.as_bytes(), idempotency.fingerprint.as_bytes()])
+    });
+    let wished = preferred_wait(&headers, state.config.wait_max);
+    let limit = wished.unwrap_or(Duration::from_secs(WAIT_SECONDS));
     let created = json!({
         "id": id, "name": product.name, "sku": product.sku, "description": product.description,
         "price": product.price, "stock": product.stock, "warehouseId": product.warehouse_id,
     });
-    let command =
-        Command { id, account, accepted_at: clock::now(), idempotency, action: Action::CreateProduct(product) };
+    let before = if let Some(idempotency) = idempotency { decided_before(&state, idempotency).await? } else { false };
     let waiter = state.waiters.wait(id);
-    let bytes = message::encode(&Queued { command, reply_to: Some(state.reply_queue.clone()) })
-        .map_err(|error| Error::Internal(error.to_string()))?;
-    state.publisher.publish(partition, bytes).await.map_err(|source| Error::NotAccepted { id, source })?;
-    let limit = preferred_wait(&headers, state.config.wait_max).unwrap_or(Duration::from_secs(WAIT_SECONDS));
-    let location = [(header::LOCATION, format!("/products/{id}"))];
-    match waiter.outcome(limit).await {
+    if !before {
+        let action = Action::CreateProduct(product);
+        let command = Command { id, account, accepted_at: clock::now(), idempotency, action };
+        let bytes = message::encode(&Queued { command, reply_to: Some(state.reply_queue.clone()) })
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let partition = partition_of(id, state.partitions);
+        state.publisher.publish(partition, bytes).await.map_err(|source| Error::NotAccepted { id, source })?;
+    }
+    let location = format!("/products/{id}");
+    let response = match waiter.outcome(limit).await {
         Some(Decided::ProductV1 { outcome, .. }) => match outcome {
-            ProductOutcome::Created { .. } => Ok((StatusCode::CREATED, location, axum::Json(created)).into_response()),
-            ProductOutcome::SkuTaken => Err(Error::SkuTaken),
-            ProductOutcome::UnknownWarehouse => Err(Error::UnknownWarehouse),
+            ProductOutcome::Created { .. } => {
+                (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(created)).into_response()
+            }
+            ProductOutcome::SkuTaken => Error::SkuTaken.into_response(),
+            ProductOutcome::UnknownWarehouse => Error::UnknownWarehouse.into_response(),
         },
-        Some(Decided::KeyReusedV1 { .. }) => Err(Error::KeyReused),
+        Some(Decided::KeyReusedV1 { .. }) => Error::KeyReused.into_response(),
+        Some(Decided::FailedV1 { .. }) => Error::Failed { id }.into_response(),
         Some(Decided::OrderV1(_) | Decided::EarlierV1 { .. }) | None => {
-            Ok((StatusCode::ACCEPTED, location, axum::Json(json!({ "id": id, "status": "pending" }))).into_response())
+            answer::accepted(&location, json!({ "id": id, "status": "pending" }))
         }
+    };
+    Ok(applied(wished, if before { replayed(response) } else { response }))
+}
+
+/// Whether this key has decided this very request; an error where it has decided another.
+async fn decided_before(state: &State, idempotency: Idempotency) -> Result<bool, Error> {
+    let key = idempotency.key;
+    let found = state.read(move |c| Box::pin(async move { db::commands::fingerprint_of(c, key).await })).await?;
+    match found {
+        Some(fingerprint) if fingerprint != idempotency.fingerprint => Err(Error::KeyReused),
+        found => Ok(found.is_some()),
     }
 }

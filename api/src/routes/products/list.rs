@@ -51,9 +51,7 @@ pub(crate) async fn handle(
     let Query(page) = page.map_err(|error| Error::Invalid(vec![FieldError::new("", error.body_text())]))?;
     let (limit, cursor) = page.validate()?;
     // One more than asked for tells whether there is a next page.
-    let found = state
-        .read(move |mut connection| async move { db::products::list(&mut connection, cursor, limit + 1).await })
-        .await?;
+    let found = state.read(move |c| Box::pin(async move { db::products::list(c, cursor, limit + 1).await })).await?;
     let shown = usize::try_from(limit).unwrap_or(usize::MAX);
     let next = (found.len() > shown).then(|| found.get(shown - 1).map(|product| product.id)).flatten();
     let products: Vec<ProductView> = found.into_iter().take(shown).map(ProductView::from).collect();

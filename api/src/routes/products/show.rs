@@ -10,6 +10,6 @@ use crate::extract::Id;
 use crate::state::App;
 
 pub(crate) async fn handle(App(state): App, _: Caller, Id(id): Id) -> Result<Json<ProductView>, Error> {
-    let found = state.read(move |mut connection| async move { db::products::find(&mut connection, id).await }).await?;
+    let found = state.read(move |c| Box::pin(async move { db::products::find(c, id).await })).await?;
     found.map(|product| Json(product.into())).ok_or_else(|| Error::NotFound("There is no such product.".to_owned()))
 }

@@ -11,8 +11,7 @@ use crate::extract::Id;
 use crate::state::App;
 
 pub(crate) async fn handle(App(state): App, _: Caller, Id(id): Id) -> Result<Json<Value>, Error> {
-    let found =
-        state.read(move |mut connection| async move { db::stock::of_product(&mut connection, id).await }).await?;
+    let found = state.read(move |c| Box::pin(async move { db::stock::of_product(c, id).await })).await?;
     let levels = found.ok_or_else(|| Error::NotFound("There is no such product.".to_owned()))?;
     let sum = |of: fn(&StoredLevel) -> i64| levels.iter().map(of).sum::<i64>();
     Ok(Json(json!({
