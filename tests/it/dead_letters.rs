@@ -75,7 +75,8 @@ async fn a_database_that_refuses_everything_is_not_taken_for_an_orders_fault() {
     app.set_read_only(&mut connection, true).await;
     let accepted = app.client.order(&[(product, 1)], &[]).await;
     assert_eq!(accepted.status, 202);
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let before = app.rollbacks(&mut connection).await;
+    tests::until("it was tried in vain", async || app.rollbacks(&mut connection).await > before + 2).await;
     assert_eq!(app.client.get(&format!("/orders/{}", accepted.id())).await.body["status"], "pending");
     app.set_read_only(&mut connection, false).await;
     assert_eq!(app.client.outcome(accepted.id()).await["outcome"]["status"], 201);

@@ -62,8 +62,7 @@ async fn both_cut_again_and_again_under_load_lose_nothing_that_was_promised() {
             let answer = app.client.order(&[(product, 1)], &[]).await;
             match answer.status.as_u16() {
                 202 => promised.push(answer.id()),
-                // As a client does, if not as long as it is asked to.
-                503 => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                503 => app.until_ready().await,
                 _ => panic!("{answer:?}"),
             }
         }
@@ -76,7 +75,7 @@ async fn both_cut_again_and_again_under_load_lose_nothing_that_was_promised() {
             tests::until("orders are sold", async || sold().await > before).await;
             cut.cut();
             other.cut();
-            tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+            tests::until("the api is not ready", async || app.client.get("/readyz").await.status == 503).await;
             cut.mend();
             other.mend();
             app.until_ready().await;

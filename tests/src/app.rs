@@ -201,6 +201,12 @@ impl TestApp {
         sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(connection).await.unwrap();
     }
 
+    /// Transactions of the test's database that were rolled back.
+    pub async fn rollbacks(&self, connection: &mut PgConnection) -> i64 {
+        let rollbacks = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+        sqlx::query_scalar(rollbacks).fetch_one(connection).await.unwrap()
+    }
+
     /// Messages that wait in a queue.
     pub async fn waiting(&self, queue: &str) -> u32 {
         let connection = self.link.clone().connected().await;
