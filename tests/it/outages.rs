@@ -2,6 +2,7 @@
 
 use futures_util::future::{join, join_all};
 use tests::app::{TestApp, Wanted};
+use tests::process::Process;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -47,6 +48,26 @@ async fn without_the_database_orders_are_accepted_and_decided_when_it_is_back() 
     app.client.outcome(accepted.id()).await;
     app.client.outcome(keyed.id()).await;
     assert_eq!(app.client.available(product).await, 4);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_has_lost_the_database_alone_hands_its_partitions_over() {
+    let app = TestApp::with(Wanted { consumers: 1, proxies: true, ..Wanted::default() }).await;
+    let products = join_all((0..16).map(|_| app.product(10))).await;
+    assert_eq!(app.client.get("/products").await.status, 200, "the key is known to the api");
+    let mut other = Process::start(&["consumer"], &app.direct);
+    app.until_owners(2).await;
+    let (database, _) = app.proxies.as_ref().unwrap();
+    database.cut();
+    // The broker still takes the one that was cut off for the active consumer of its queues.
+    for product in &products {
+        assert_eq!(app.client.order(&[(*product, 1)], &[]).await.status, 202);
+    }
+    let mut connection = app.database().await;
+    tests::until("the other has decided them all", async || app.orders(&mut connection).await == 16).await;
+    database.mend();
+    assert!(other.stop().await.success());
     app.finish().await;
 }
 

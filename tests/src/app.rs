@@ -34,7 +34,7 @@ const DRAINS_MAX: u32 = 5;
 pub struct Wanted {
     /// Consumers in this process.
     pub consumers: usize,
-    /// Whether the api reaches both servers through proxies that can be cut.
+    /// Whether the programs of this process reach both servers through proxies that can be cut.
     pub proxies: bool,
     /// More settings of the api and the consumers.
     pub settings: Vec<(&'static str, String)>,
@@ -50,6 +50,8 @@ pub struct TestApp {
     pub base: String,
     /// Where the servers are, as the programs' environment has it.
     pub settings: Vec<(&'static str, String)>,
+    /// The same past any proxy.
+    pub direct: Vec<(&'static str, String)>,
     pub topology: Arc<Topology>,
     /// To the database and the broker, where they were wanted.
     pub proxies: Option<(Proxy, Proxy)>,
@@ -100,6 +102,7 @@ impl TestApp {
             operator: Client::new(String::new(), OPERATOR_KEY),
             base: String::new(),
             settings: api_settings,
+            direct: settings,
             topology,
             proxies,
             database_url,
@@ -199,6 +202,11 @@ impl TestApp {
              SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(connection).await.unwrap();
+    }
+
+    /// Orders that are decided.
+    pub async fn orders(&self, connection: &mut PgConnection) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(connection).await.unwrap()
     }
 
     /// Transactions of the test's database that were rolled back.

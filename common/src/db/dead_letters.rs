@@ -1,6 +1,6 @@
 //! Dead letters: commands that can't be read, or fail by themselves. Kept for operators; the order of one is `failed`.
 
-use sqlx::{PgConnection, query, query_as, query_scalar};
+use sqlx::{PgConnection, query, query_scalar};
 use uuid::Uuid;
 
 use super::{Result, partitions};
@@ -60,65 +60,6 @@ impl DeadLetter {
         }
         self.reason[..end].replace('\0', "\u{FFFD}")
     }
-}
-
-/// A dead letter, as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    pub id: Uuid,
-    pub partition: i16,
-    pub command_id: Option<Uuid>,
-    pub payload: Vec<u8>,
-    pub reason: String,
-    pub failed_at: Timestamp,
-}
-
-/// Those that wait for an operator, the oldest first.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn waiting(connection: &mut PgConnection, limit: i64) -> Result<Vec<Stored>> {
-    let found = query_as!(
-        Stored,
-        "SELECT id, partition, command_id, payload, reason, failed_at FROM dead_letters
-         WHERE state = 'waiting' ORDER BY failed_at, id LIMIT $1",
-        limit
-    );
-    Ok(found.fetch_all(connection).await?)
-}
-
-/// One that waits for an operator.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Stored>> {
-    let found = query_as!(
-        Stored,
-        "SELECT id, partition, command_id, payload, reason, failed_at FROM dead_letters
-         WHERE state = 'waiting' AND id = $1",
-        id
-    );
-    Ok(found.fetch_optional(connection).await?)
-}
-
-/// Notes that one was queued again. If it has failed once more since it was looked at, it stays waiting.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn requeued(connection: &mut PgConnection, letter: &Stored) -> Result<()> {
-    query!("UPDATE dead_letters SET state = 'requeued' WHERE id = $1 AND failed_at = $2", letter.id, letter.failed_at)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Gives one up; answers whether it was waiting. Its order stays `failed`.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn discard(connection: &mut PgConnection, id: Uuid) -> Result<bool> {
-    let given_up = query!("UPDATE dead_letters SET state = 'discarded' WHERE id = $1 AND state = 'waiting'", id);
-    Ok(given_up.execute(connection).await?.rows_affected() > 0)
 }
 
 /// Those of `ids` whose command has failed and is not queued again, with its account.

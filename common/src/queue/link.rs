@@ -53,12 +53,6 @@ impl Link {
         self.connection().is_some_and(|connection| !connection.status().blocked())
     }
 
-    /// Whether the broker has stopped taking messages (a memory or disk alarm).
-    #[must_use]
-    pub fn is_blocked(&self) -> bool {
-        self.connection().is_some_and(|connection| connection.status().blocked())
-    }
-
     /// Waits until there is a connection. Never ends after the link was stopped.
     pub async fn connected(&mut self) -> Arc<Connection> {
         loop {
@@ -161,7 +155,7 @@ impl Broker {
         let limit = Duration::from_secs(CALL_SECONDS_MAX);
         let ended = tokio::time::timeout(limit, attempt).await.map_err(|_| Error::TimedOut)?;
         self.attempt = None;
-        ended.map_err(|_| Error::NotTaken)?.map_err(Error::from)
+        ended.map_err(|_| Error::TimedOut)?.map_err(Error::from)
     }
 }
 

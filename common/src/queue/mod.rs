@@ -31,8 +31,8 @@ pub enum Error {
     TimedOut,
     #[error("the broker's address is not valid: {0}")]
     Address(String),
-    #[error("the broker did not take the message")]
-    NotTaken,
+    #[error("the broker takes no messages: a memory or disk alarm")]
+    Blocked,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

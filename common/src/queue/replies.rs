@@ -36,7 +36,7 @@ impl Replies {
     pub async fn tell(&mut self, queue: &str, payload: &[u8]) -> Result<()> {
         let connection = self.link.connection().ok_or(Error::TimedOut)?;
         if connection.status().blocked() {
-            return Err(Error::NotTaken);
+            return Err(Error::Blocked);
         }
         let channel = self.channel.on(&connection).await?;
         let properties = BasicProperties::default().with_content_type("application/json".into());
