@@ -47,14 +47,15 @@ pub struct Plan {
 /// | share | `P` partitions over `n` consumers: each has `P / n`, and the first `P % n` by their id have one more |
 /// | who has too many | lets the highest-numbered go |
 /// | who has too few | takes free ones, never somebody else's |
+/// | who is not among the live (it was asked to drain) | lets all go |
 ///
 /// All consumers compute the same shares from the same snapshot, so any two differ by one at the most once they agree.
 #[must_use]
 pub fn plan(partitions: &BTreeMap<u16, Held>, live: &BTreeSet<Uuid>, me: Uuid) -> Plan {
-    let Some(rank) = live.iter().position(|id| *id == me) else {
-        return Plan::default();
-    };
-    let share = partitions.len() / live.len() + usize::from(rank < partitions.len() % live.len());
+    let rank = live.iter().position(|id| *id == me);
+    let share = rank.map_or(0, |rank| {
+        partitions.len() / live.len() + usize::from(rank < partitions.len() % live.len())
+    });
     let mine: Vec<u16> = partitions.iter().filter(|(_, held)| **held == Held::By(me)).map(|(p, _)| *p).collect();
     Plan { release: mine.iter().copied().skip(share).collect(), acquire: share.saturating_sub(mine.len()) }
 }
@@ -77,6 +78,18 @@ mod tests {
             counts[usize::from(partition_of(Uuid::from_u128(0x0190_abcd << 96 | n), 16))] += 1;
         }
         assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_consumer_that_drains_lets_all_go_and_the_others_take_it() {
+        let (drains, stays) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut partitions: BTreeMap<u16, Held> =
+            (0..4).map(|p| (p, Held::By(if p < 2 { drains } else { stays }))).collect();
+        let live = BTreeSet::from([stays]);
+        assert_eq!(plan(&partitions, &live, drains), Plan { release: vec![0, 1], acquire: 0 });
+        partitions.insert(0, Held::Free);
+        assert_eq!(plan(&partitions, &live, stays), Plan { release: vec![], acquire: 2 });
+        assert_eq!(plan(&partitions, &BTreeSet::new(), stays), Plan { release: vec![2, 3], acquire: 0 }, "nobody is left");
     }
 
     fn simulate(partitions: &mut BTreeMap<u16, Held>, live: &BTreeSet<Uuid>) {

@@ -17,6 +17,10 @@ pub struct Config {
     pub renew_every: Duration,
     /// Most commands decided in one transaction.
     pub batch_commands_max: usize,
+    /// Longest wait for more commands while there is load; a lone one waits for nothing.
+    pub batch_linger: Duration,
+    /// How long a batch should take at the most: after one that took longer the next is smaller.
+    pub batch_target: Duration,
     /// Most unacknowledged messages of one partition; each may hold many commands.
     pub prefetch: u16,
     pub log_json: bool,
@@ -40,6 +44,8 @@ impl Config {
             lease,
             renew_every,
             batch_commands_max: reader.number("ONHAND_BATCH_COMMANDS_MAX", 1_000, 1, 10_000),
+            batch_linger: reader.milliseconds("ONHAND_BATCH_LINGER_MS", 1, 0, 100),
+            batch_target: reader.milliseconds("ONHAND_BATCH_TARGET_MS", 250, 10, 5_000),
             prefetch: reader.number("ONHAND_PREFETCH", 100, 1, 2_000),
             log_json: reader.text("ONHAND_LOG_FORMAT").as_deref() == Some("json"),
         };

@@ -2,10 +2,12 @@
 //! transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::db::partitions::{self, Lease};
-use common::db::{self, PgConnection};
+use common::db::{self, PgConnection, consumers};
 use common::partition::plan;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -27,7 +29,11 @@ pub(crate) const ROUNDS_IN_LEASE: u32 = 3;
 pub(crate) struct Keeper {
     id: Uuid,
     config: Config,
+    /// As many as the store had when this consumer started.
+    partitions: u16,
     writer: mpsc::Sender<Control>,
+    /// Set by the writer while it has nothing to decide.
+    idle: Arc<AtomicBool>,
     database: Option<PgConnection>,
     held: BTreeMap<u16, Lease>,
     /// Let go by us, not yet by the writer.
@@ -37,11 +43,19 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(id: Uuid, config: Config, writer: mpsc::Sender<Control>) -> Self {
+    pub(crate) fn new(
+        id: Uuid,
+        config: Config,
+        partitions: u16,
+        writer: mpsc::Sender<Control>,
+        idle: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             id,
             config,
+            partitions,
             writer,
+            idle,
             database: None,
             held: BTreeMap::new(),
             releasing: Vec::new(),
@@ -49,8 +63,10 @@ impl Keeper {
         }
     }
 
-    /// Keeps leases until `stop`, then waits for the writer to end and lets them all go.
-    pub(crate) async fn keep(mut self, stop: &CancellationToken) {
+    /// Keeps leases until `stop`, then waits for the writer to end and lets them all go. Ends by itself where the store's
+    /// number of partitions was changed, with the new one.
+    pub(crate) async fn keep(mut self, stop: &CancellationToken) -> Option<u16> {
+        let mut resized = None;
         let mut ticks = tokio::time::interval(self.config.renew_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -58,7 +74,13 @@ impl Keeper {
             let began = Instant::now();
             let round = tokio::time::timeout(self.config.lease / ROUNDS_IN_LEASE, self.round());
             match round.await.unwrap_or(Err(db::Error::TimedOut)) {
-                Ok(()) => self.renewed = began,
+                Ok(partitions) => {
+                    self.renewed = began;
+                    resized = Some(partitions).filter(|partitions| *partitions != self.partitions);
+                    if resized.is_some() {
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
                     self.database = None;
@@ -67,14 +89,17 @@ impl Keeper {
             }
         }
         self.stop().await;
+        resized
     }
 
-    async fn round(&mut self) -> db::Result<()> {
+    /// Renews, lets go and takes. Answers with the number of partitions that the store has now.
+    async fn round(&mut self) -> db::Result<u16> {
         self.finish_releases().await?;
         let (id, lease, name) = (self.id, self.config.lease, self.config.name.clone());
+        let idle = self.idle.load(Ordering::Relaxed);
         let database = self.database().await?;
-        partitions::heartbeat(database, id, &name).await?;
-        let renewed = partitions::renew(database, id, lease).await?;
+        consumers::heartbeat(database, id, &name).await?;
+        let renewed = partitions::renew(database, id, lease, idle).await?;
         let snapshot = partitions::snapshot(database, lease).await?;
         self.forget_lost(&renewed).await;
         let strays = self.strays(&renewed);
@@ -89,7 +114,7 @@ impl Keeper {
             let acquired = partitions::acquire(self.database().await?, id, lease, plan.acquire).await?;
             self.hold(acquired).await;
         }
-        Ok(())
+        Ok(u16::try_from(snapshot.partitions.len()).unwrap_or(u16::MAX))
     }
 
     /// Lets the writer go of everything once the leases have run out: somebody else may have them, and to the broker it would
@@ -180,7 +205,7 @@ impl Keeper {
             for lease in leases {
                 partitions::release(database, id, lease).await?;
             }
-            partitions::goodbye(database, id).await
+            consumers::goodbye(database, id).await
         };
         let farewell = tokio::time::timeout(Duration::from_secs(FAREWELL_SECONDS_MAX), farewell);
         if let Err(error) = farewell.await.unwrap_or(Err(db::Error::TimedOut)) {

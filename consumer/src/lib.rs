@@ -17,6 +17,7 @@ pub mod program;
 mod verdict;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use common::db;
 use common::program::settings as read_settings;
@@ -38,6 +39,9 @@ pub enum Error {
     /// Better to end, and be started again, than to hold leases and decide nothing.
     #[error("the writer has panicked")]
     Writer(#[source] tokio::task::JoinError),
+    /// Started again, it knows the new number.
+    #[error("the store's number of partitions was changed from {from} to {to}: start again")]
+    Resized { from: u16, to: u16 },
 }
 
 const CONTROL_MESSAGES_MAX: usize = 64;
@@ -53,11 +57,15 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
     let topology = Arc::new(Topology::new(&config.servers.queues, settings.partitions));
     // The links outlive `stop`: the last batch is still to be acknowledged.
     let links = CancellationToken::new();
+    // A frozen consumer is the active one of its queues until the broker closes its connection: not for much longer than
+    // its leases last.
     let open = |purpose: &str| {
         let name = format!("onhand consumer {} ({purpose})", config.name);
-        Link::open(&config.servers.amqp_urls, name, Arc::clone(&topology), links.clone()).map_err(Error::Broker)
+        let (urls, topology) = (&config.servers.amqp_urls, Arc::clone(&topology));
+        Link::open_watched(urls, name, topology, config.lease, links.clone()).map_err(Error::Broker)
     };
     let (control, orders) = mpsc::channel(CONTROL_MESSAGES_MAX);
+    let idle = Arc::new(AtomicBool::new(true));
     let writer = partition::Writer::new(
         config.clone(),
         Arc::clone(&topology),
@@ -65,6 +73,7 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
         open("outcomes")?,
         steps,
         orders,
+        Arc::clone(&idle),
     );
     tracing::info!(consumer.id = %id, name = config.name, partitions = settings.partitions, "consumer started");
     let stop = stop.child_token();
@@ -73,9 +82,11 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
         let _stop_at_the_end = stop_with_writer;
         writer.run().await;
     });
-    lease::Keeper::new(id, config, control).keep(&stop).await;
+    let from = settings.partitions;
+    let resized = lease::Keeper::new(id, config, from, control, idle).keep(&stop).await;
     let written = writing.await;
     links.cancel();
     tracing::info!(consumer.id = %id, "consumer stopped");
-    written.map_err(Error::Writer)
+    written.map_err(Error::Writer)?;
+    resized.map_or(Ok(()), |to| Err(Error::Resized { from, to }))
 }

@@ -1,6 +1,6 @@
 //! Dead letters: commands that can't be read, or fail by themselves. Kept for operators; the order of one is `failed`.
 
-use sqlx::{PgConnection, query, query_scalar};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::{Result, partitions};
@@ -82,4 +82,78 @@ pub async fn failed(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(
 pub async fn count(connection: &mut PgConnection) -> Result<i64> {
     let count = query_scalar!(r#"SELECT count(*) AS "count!" FROM dead_letters WHERE state = 'waiting'"#);
     Ok(count.fetch_one(connection).await?)
+}
+
+/// A dead letter as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLetter {
+    pub id: Uuid,
+    pub partition: i16,
+    pub command_id: Option<Uuid>,
+    pub account_id: Option<Uuid>,
+    pub payload: Vec<u8>,
+    pub reason: String,
+    /// `waiting`, `requeued` or `discarded`.
+    pub state: String,
+    pub failed_at: Timestamp,
+    /// Its command has been decided all the same: it was queued again.
+    pub decided: bool,
+}
+
+/// The oldest dead letters that wait, or all; `limit` at the most.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn list(connection: &mut PgConnection, all: bool, limit: i64) -> Result<Vec<StoredLetter>> {
+    let rows = query_as!(
+        StoredLetter,
+        r#"SELECT d.id, d.partition, d.command_id, d.account_id, d.payload, d.reason, d.state, d.failed_at,
+                  (EXISTS (SELECT FROM orders o WHERE o.id = d.command_id)
+                   OR EXISTS (SELECT FROM commands c WHERE c.id = d.command_id)) AS "decided!"
+           FROM dead_letters d WHERE $1 OR d.state = 'waiting' ORDER BY d.failed_at, d.id LIMIT $2"#,
+        all,
+        limit
+    );
+    Ok(rows.fetch_all(connection).await?)
+}
+
+/// The dead letters whose id, or whose command's id, is `id`.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Vec<StoredLetter>> {
+    let rows = query_as!(
+        StoredLetter,
+        r#"SELECT d.id, d.partition, d.command_id, d.account_id, d.payload, d.reason, d.state, d.failed_at,
+                  (EXISTS (SELECT FROM orders o WHERE o.id = d.command_id)
+                   OR EXISTS (SELECT FROM commands c WHERE c.id = d.command_id)) AS "decided!"
+           FROM dead_letters d WHERE d.id = $1 OR d.command_id = $1 ORDER BY d.failed_at, d.id"#,
+        id
+    );
+    Ok(rows.fetch_all(connection).await?)
+}
+
+/// What an operator has done with a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    Requeued,
+    Discarded,
+}
+
+/// Notes what was done with a dead letter as it was seen. Answers `false` where it has failed again since.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn settle(connection: &mut PgConnection, seen: &StoredLetter, settled: Settled) -> Result<bool> {
+    let state = match settled {
+        Settled::Requeued => "requeued",
+        Settled::Discarded => "discarded",
+    };
+    let updated = query!(
+        "UPDATE dead_letters SET state = $3 WHERE id = $1 AND failed_at = $2",
+        seen.id,
+        seen.failed_at,
+        state
+    );
+    Ok(updated.execute(connection).await?.rows_affected() == 1)
 }

@@ -6,7 +6,9 @@
 
 pub mod accounts;
 pub mod commands;
+pub mod consumers;
 pub mod dead_letters;
+pub mod log;
 pub mod orders;
 pub mod partitions;
 pub mod products;
@@ -124,6 +126,14 @@ pub fn pool(url: &SecretString, name: &str, limits: Limits, size: u32, wait: Dur
 /// Where the database is away.
 pub async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_>> {
     Ok(connection.begin().await?)
+}
+
+/// Begins a transaction that sees one moment of the database however long it reads, and writes nothing.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn begin_snapshot(connection: &mut PgConnection) -> Result<Transaction<'_>> {
+    Ok(connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
 }
 
 /// Commits. An error here leaves open whether it was committed.

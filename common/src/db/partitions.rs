@@ -21,58 +21,36 @@ pub struct Lease {
 /// Who is there and who holds what, in one snapshot.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
+    /// Consumers that may hold partitions: seen lately, and not asked to let go.
     pub live: BTreeSet<Uuid>,
+    /// As many as the store has now.
     pub partitions: BTreeMap<u16, Held>,
 }
 
-/// Says that a consumer is alive.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn heartbeat(connection: &mut PgConnection, consumer: Uuid, name: &str) -> Result<()> {
-    query!(
-        "INSERT INTO consumers (id, name) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
-        consumer,
-        name
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Says that a consumer is gone, and forgets those that have not been seen for a day.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn goodbye(connection: &mut PgConnection, consumer: Uuid) -> Result<()> {
-    query!("DELETE FROM consumers WHERE id = $1 OR seen_at < now() - interval '1 day'", consumer)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
 /// Prolongs every lease that a consumer holds; answers with those. A row that is locked is being written by a batch,
-/// which prolongs it itself (see [`advance`]): a slow batch never holds this up.
+/// which prolongs it itself (see [`advance`]): a slow batch never holds this up. `idle` says that nothing waits to be decided.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn renew(connection: &mut PgConnection, consumer: Uuid, lease: Duration) -> Result<Vec<Lease>> {
+pub async fn renew(connection: &mut PgConnection, consumer: Uuid, lease: Duration, idle: bool) -> Result<Vec<Lease>> {
     let rows = query!(
-        r#"WITH idle AS (
+        r#"WITH unlocked AS (
              SELECT partition FROM partitions WHERE owner = $1 ORDER BY partition FOR UPDATE SKIP LOCKED),
            renewed AS (
-             UPDATE partitions p SET lease_until = clock_timestamp() + $2::float8 * interval '1 second'
-             FROM idle WHERE p.partition = idle.partition)
+             UPDATE partitions p SET lease_until = clock_timestamp() + $2::float8 * interval '1 second',
+                 idle_at = CASE WHEN $3 THEN clock_timestamp() ELSE idle_at END
+             FROM unlocked WHERE p.partition = unlocked.partition)
          SELECT partition, epoch FROM partitions WHERE owner = $1"#,
         consumer,
-        lease.as_secs_f64()
+        lease.as_secs_f64(),
+        idle
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok(Lease { partition: number(row.partition)?, epoch: row.epoch })).collect()
 }
 
-/// Consumers seen within `lease`, and the holder of each partition.
+/// Consumers seen within `lease` that are not draining, and the holder of each partition.
 ///
 /// # Errors
 /// Where the database is away.
@@ -85,9 +63,10 @@ pub async fn snapshot(connection: &mut PgConnection, lease: Duration) -> Result<
     let rows = query_as!(
         Row,
         r#"SELECT id AS live, NULL::smallint AS partition, NULL::uuid AS owner FROM consumers
-           WHERE seen_at > clock_timestamp() - $1::float8 * interval '1 second'
+           WHERE seen_at > clock_timestamp() - $1::float8 * interval '1 second' AND NOT draining
          UNION ALL
-         SELECT NULL, partition, CASE WHEN lease_until > clock_timestamp() THEN owner END FROM partitions"#,
+         SELECT NULL, partition, CASE WHEN lease_until > clock_timestamp() THEN owner END
+         FROM partitions JOIN settings s ON partition < s.partitions"#,
         lease.as_secs_f64()
     )
     .fetch_all(connection)
@@ -114,7 +93,8 @@ pub async fn acquire(
 ) -> Result<Vec<Lease>> {
     let rows = query!(
         r#"WITH free AS (
-             SELECT partition FROM partitions WHERE owner IS NULL OR lease_until <= clock_timestamp()
+             SELECT partition FROM partitions
+             WHERE (owner IS NULL OR lease_until <= clock_timestamp()) AND partition < (SELECT s.partitions FROM settings s)
              ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED)
          UPDATE partitions p
          SET owner = $1, epoch = epoch + 1, lease_until = clock_timestamp() + $2::float8 * interval '1 second'
@@ -177,24 +157,97 @@ pub async fn fence(connection: &mut PgConnection, partitions: &[u16]) -> Result<
     Ok((fenced, now))
 }
 
-/// Saves how far the logs of a batch's partitions go, and prolongs their leases.
+/// How far the log of a partition goes with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// The number of the last decision.
+    pub sequence: i64,
+    /// When what was decided last had been accepted.
+    pub through: Timestamp,
+}
+
+/// Saves how far the logs of a batch's partitions go, counts the batch of `commands`, and prolongs their leases.
 ///
 /// # Errors
 /// Where the database is away or a row is missing.
-pub async fn advance(connection: &mut PgConnection, reached: &BTreeMap<u16, i64>, lease: Duration) -> Result<()> {
+pub async fn advance(
+    connection: &mut PgConnection,
+    reached: &BTreeMap<u16, Reached>,
+    commands: usize,
+    lease: Duration,
+) -> Result<()> {
     let partitions = reached.keys().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
-    let sequences: Vec<i64> = reached.values().copied().collect();
+    let sequences: Vec<i64> = reached.values().map(|reached| reached.sequence).collect();
+    let through: Vec<Timestamp> = reached.values().map(|reached| reached.through).collect();
     let advanced = query!(
-        "UPDATE partitions p SET sequence = u.sequence,
-             lease_until = clock_timestamp() + $3::float8 * interval '1 second'
-         FROM UNNEST($1::smallint[], $2::bigint[]) AS u (partition, sequence) WHERE p.partition = u.partition",
+        "UPDATE partitions p SET sequence = u.sequence, decided_through = u.through,
+             batches = batches + 1, batch_commands = batch_commands + $4,
+             lease_until = clock_timestamp() + $5::float8 * interval '1 second'
+         FROM UNNEST($1::smallint[], $2::bigint[], $3::timestamptz[]) AS u (partition, sequence, through)
+         WHERE p.partition = u.partition",
         &partitions,
         &sequences,
+        &through,
+        i64::try_from(commands).unwrap_or(i64::MAX),
         lease.as_secs_f64()
     )
     .execute(connection)
     .await?;
     super::stock::expect_rows("partitions", reached.len(), advanced.rows_affected())
+}
+
+/// A partition as an operator sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    pub partition: u16,
+    /// Whose lease is in force, with its name.
+    pub owner: Option<(Uuid, String)>,
+    pub epoch: i64,
+    /// Decisions so far.
+    pub sequence: i64,
+    /// Transactions that decided something of it, and the commands that they decided in all.
+    pub batches: i64,
+    pub batch_commands: i64,
+    /// Seconds since what was decided last had been accepted, or since its writer had last nothing to decide: nothing that
+    /// waits now has waited longer. `None` where neither ever was.
+    pub behind_seconds: Option<f64>,
+    /// Left over from when the store had more partitions: holds no leases.
+    pub retired: bool,
+}
+
+/// Every partition, and the seconds since 1970 at which this was so.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn figures(connection: &mut PgConnection) -> Result<(f64, Vec<Figures>)> {
+    let rows = query!(
+        r#"SELECT p.partition, p.epoch, p.sequence, p.batches, p.batch_commands,
+                  CASE WHEN p.lease_until > clock_timestamp() THEN p.owner END AS owner, c.name AS "name?",
+                  EXTRACT(EPOCH FROM clock_timestamp())::float8 AS "now!",
+                  EXTRACT(EPOCH FROM clock_timestamp()
+                    - NULLIF(GREATEST(p.decided_through, p.idle_at), '-infinity'))::float8 AS behind,
+                  p.partition >= s.partitions AS "retired!"
+           FROM settings s CROSS JOIN partitions p LEFT JOIN consumers c ON c.id = p.owner ORDER BY p.partition"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let now = rows.first().map_or(0.0, |row| row.now);
+    let figures = rows
+        .into_iter()
+        .map(|row| {
+            Ok(Figures {
+                partition: number(row.partition)?,
+                owner: row.owner.map(|owner| (owner, row.name.unwrap_or_default())),
+                epoch: row.epoch,
+                sequence: row.sequence,
+                batches: row.batches,
+                batch_commands: row.batch_commands,
+                behind_seconds: row.behind.map(|seconds| seconds.max(0.0)),
+                retired: row.retired,
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok((now, figures))
 }
 
 pub(super) fn number(partition: i16) -> Result<u16> {

@@ -1,81 +1,206 @@
-//! The numbered invariants, counted against the database in one snapshot. What is listed here is a defect.
+//! The numbered invariants against the database, each with the rows that break it. What is found here is a defect.
+//!
+//! What the rows alone do not show is checked elsewhere: that the log leads to the same decisions when they are made again
+//! (I-10) by a replay, what clients were told (I-6) and subscribers (I-7) by those who asked.
 
 use sqlx::{PgConnection, query};
 
 use super::Result;
 
-/// An invariant and the rows that break it.
+/// A check with what it found.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Violation {
+pub struct Finding {
     pub invariant: &'static str,
+    /// What must not be.
+    pub breach: &'static str,
+    /// Rows that break it: 0 where it holds.
     pub rows: i64,
-    pub says: &'static str,
+    /// The first of them.
+    pub examples: Vec<String>,
 }
 
-/// Checks I-1, I-2, I-4, I-5, I-8 and I-9 as far as the database alone shows them. Empty: all hold.
-///
-/// One statement, so one snapshot: it may run while orders are decided.
+/// Most rows that a check shows.
+const EXAMPLES_MAX: i64 = 20;
+
+macro_rules! check {
+    ($findings:ident, $connection:ident, $invariant:literal, $breach:literal, $sql:tt) => {
+        let rows = query!($sql, EXAMPLES_MAX).fetch_all(&mut *$connection).await?;
+        $findings.push(Finding {
+            invariant: $invariant,
+            breach: $breach,
+            rows: rows.first().map_or(0, |row| row.rows),
+            examples: rows.into_iter().map(|row| row.example).collect(),
+        });
+    };
+}
+
+/// Runs every check. To be called in one snapshot (see [`super::begin_snapshot`]) where orders are being decided. It reads
+/// everything that is stored.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Violation>> {
-    let row = query!(
-        r#"WITH
-        moved AS (SELECT variant_id, warehouse_id, sum(quantity) AS quantity, count(*) AS changes,
-                         max(stock_version) AS last FROM ledger GROUP BY 1, 2),
-        log AS (SELECT partition, sequence FROM orders UNION ALL SELECT partition, sequence FROM commands),
-        logs AS (SELECT partition, count(*) AS n, count(DISTINCT sequence) AS numbers, max(sequence) AS last
-                 FROM log GROUP BY 1),
-        -- What was on hand after each change of a stock row.
-        after AS (SELECT variant_id, warehouse_id, stock_version AS version,
-                         sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS on_hand
-                  FROM ledger),
-        -- What each short line of each refusal claims to have seen, beside what the ledger says of those versions.
-        claims AS (SELECT o.id, line.n, min((line.it ->> 'requested')::bigint) AS requested,
-                          min((line.it ->> 'onHand')::bigint) AS on_hand, min((line.it ->> 'reserved')::bigint) AS reserved,
-                          sum(COALESCE(a.on_hand, 0)) AS was, bool_and(a.version IS NOT NULL OR seen.version = 0) AS known
-                   FROM orders o
-                        CROSS JOIN jsonb_array_elements(o.refusal -> 'refusal' -> 'lines') WITH ORDINALITY AS line (it, n)
-                        CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
-                        LEFT JOIN after a ON a.variant_id = (line.it ->> 'variantId')::uuid
-                          AND a.warehouse_id = seen."warehouseId" AND a.version = seen.version
-                   WHERE o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock' GROUP BY 1, 2),
-        held AS (SELECT order_id, sum(quantity * unit_amount::numeric) AS amount FROM order_items GROUP BY 1)
-        SELECT
-          (SELECT count(*) FROM stock WHERE reserved < 0 OR reserved > on_hand) AS "oversold!",
-          (SELECT count(*) FROM stock s FULL JOIN moved m USING (variant_id, warehouse_id)
-            WHERE COALESCE(s.on_hand, 0) <> COALESCE(m.quantity, 0)) AS "not_conserved!",
-          (SELECT count(*) FROM stock s LEFT JOIN moved m USING (variant_id, warehouse_id)
-            WHERE s.version <> COALESCE(m.changes, 0) OR s.version <> COALESCE(m.last, 0)) AS "versions!",
-          (SELECT count(*) FROM orders o LEFT JOIN held h ON h.order_id = o.id
-            WHERE o.total_amount IS DISTINCT FROM h.amount) AS "partial!",
-          (SELECT count(*) FROM order_items i LEFT JOIN orders o ON o.id = i.order_id
-            WHERE o.id IS NULL OR o.status = 'rejected') AS "orphans!",
-          (SELECT count(*) FROM partitions p LEFT JOIN logs l USING (partition)
-            WHERE p.sequence <> COALESCE(l.n, 0) OR p.sequence <> COALESCE(l.numbers, 0)
-               OR p.sequence <> COALESCE(l.last, 0)) AS "gaps!",
-          (SELECT count(*) FROM (SELECT id FROM orders UNION ALL SELECT id FROM commands) ids
-            GROUP BY () HAVING count(*) > count(DISTINCT id)) AS decided_twice,
-          (SELECT count(*) FROM orders o WHERE refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'
-            AND NOT EXISTS (SELECT FROM claims c WHERE c.id = o.id)) AS "unfounded!",
-          (SELECT count(*) FROM claims WHERE NOT known OR was <> on_hand OR requested <= on_hand - reserved)
-            AS "false_refusals!""#
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok([
-        ("I-1", row.oversold, "stock rows are oversold"),
-        ("I-2", row.not_conserved, "stock rows differ from what was received less what was sold"),
-        ("I-2", row.versions, "stock rows have a version that the ledger does not explain"),
-        ("I-4", row.partial, "confirmed orders hold less or more than their total says"),
-        ("I-4", row.orphans, "items belong to no confirmed order"),
-        ("I-5", row.decided_twice.unwrap_or_default(), "ids are decided more than once"),
-        ("I-8", row.gaps, "partitions have a gap or a repeat in their decisions"),
-        ("I-9", row.unfounded, "refusals list no line that was short"),
-        ("I-9", row.false_refusals, "lines of refusals differ from what the ledger says was there, or were not short"),
-    ]
-    .into_iter()
-    .filter(|(_, rows, _)| *rows > 0)
-    .map(|(invariant, rows, says)| Violation { invariant, rows, says })
-    .collect())
+pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    stock(connection, &mut findings).await?;
+    orders(connection, &mut findings).await?;
+    refusals(connection, &mut findings).await?;
+    Ok(findings)
+}
+
+async fn stock(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
+    check!(
+        findings,
+        connection,
+        "I-1",
+        "a stock row is oversold",
+        r#"SELECT format('variant %s in warehouse %s: on hand %s, reserved %s', variant_id, warehouse_id, on_hand, reserved)
+                  AS "example!", count(*) OVER () AS "rows!"
+           FROM stock WHERE reserved < 0 OR reserved > on_hand ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-2",
+        "a stock row differs from what was received less what was sold",
+        r#"SELECT format('variant %s in warehouse %s: on hand %s, in the ledger %s', variant_id, warehouse_id,
+                         COALESCE(s.on_hand::text, 'nothing'), COALESCE(m.quantity, 0)) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM stock s FULL JOIN (SELECT variant_id, warehouse_id, sum(quantity) AS quantity FROM ledger GROUP BY 1, 2) m
+                USING (variant_id, warehouse_id)
+           WHERE COALESCE(s.on_hand, 0) <> COALESCE(m.quantity, 0) ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-2",
+        "a stock row has a version that the ledger does not explain",
+        r#"SELECT format('variant %s in warehouse %s: version %s, %s changes in the ledger, the last one %s', variant_id,
+                         warehouse_id, s.version, COALESCE(m.changes, 0), COALESCE(m.last, 0)) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM stock s LEFT JOIN (SELECT variant_id, warehouse_id, count(DISTINCT stock_version) AS changes,
+                                          max(stock_version) AS last FROM ledger GROUP BY 1, 2) m
+                USING (variant_id, warehouse_id)
+           WHERE s.version <> COALESCE(m.changes, 0) OR s.version <> COALESCE(m.last, 0) ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-3",
+        "a stock row reserves what no reservation explains",
+        r#"SELECT format('variant %s in warehouse %s: reserved %s', variant_id, warehouse_id, reserved) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM stock WHERE reserved <> 0 ORDER BY 1 LIMIT $1"#
+    );
+    Ok(())
+}
+
+async fn orders(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
+    check!(
+        findings,
+        connection,
+        "I-4",
+        "an order holds less or more than its total says",
+        r#"SELECT format('order %s: total %s, items of %s', o.id, COALESCE(o.total_amount::text, 'none'),
+                         COALESCE(h.amount::text, 'none')) AS "example!", count(*) OVER () AS "rows!"
+           FROM orders o LEFT JOIN (SELECT order_id, sum(quantity * unit_amount::numeric) AS amount FROM order_items
+                                    GROUP BY 1) h ON h.order_id = o.id
+           WHERE o.total_amount IS DISTINCT FROM h.amount ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-4",
+        "an item belongs to no confirmed order",
+        r#"SELECT format('line %s of order %s, which is %s', i.line, i.order_id, COALESCE(o.status, 'not there'))
+                  AS "example!", count(*) OVER () AS "rows!"
+           FROM order_items i LEFT JOIN orders o ON o.id = i.order_id
+           WHERE o.id IS NULL OR o.status = 'rejected' ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-5",
+        "an id is decided more than once",
+        r#"SELECT format('command %s', id) AS "example!", count(*) OVER () AS "rows!"
+           FROM (SELECT id FROM orders UNION ALL SELECT id FROM commands) ids GROUP BY id HAVING count(*) > 1
+           ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-8",
+        "a partition has a gap or a repeat in its decisions",
+        r#"SELECT format('partition %s: at %s, %s decisions with %s numbers up to %s', partition, p.sequence,
+                         COALESCE(l.n, 0), COALESCE(l.numbers, 0), COALESCE(l.last, 0)) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM partitions p FULL JOIN
+                (SELECT partition, count(*) AS n, count(DISTINCT sequence) AS numbers, max(sequence) AS last
+                 FROM (SELECT partition, sequence FROM orders UNION ALL SELECT partition, sequence FROM commands) log
+                 GROUP BY 1) l USING (partition)
+           WHERE p.sequence IS NULL OR p.sequence <> COALESCE(l.n, 0) OR p.sequence <> COALESCE(l.numbers, 0)
+              OR p.sequence <> COALESCE(l.last, 0)
+           ORDER BY partition LIMIT $1"#
+    );
+    Ok(())
+}
+
+async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
+    check!(
+        findings,
+        connection,
+        "I-9",
+        "a refusal for lack of stock lists no line that was short",
+        r#"SELECT format('order %s', id) AS "example!", count(*) OVER () AS "rows!"
+           FROM orders WHERE refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'
+             AND (jsonb_array_length(refusal -> 'refusal' -> 'lines') = 0
+                  OR refusal @? '$.refusal.lines[*] ? (@.seen.size() == 0)') ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-9",
+        "a refused line differs from what the ledger says was there, or was not short",
+        r#"WITH after AS (SELECT variant_id, warehouse_id, stock_version AS version,
+                           sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS on_hand
+                          FROM ledger),
+           claims AS (SELECT o.id, line.n, min((line.it ->> 'requested')::bigint) AS requested,
+                             min((line.it ->> 'onHand')::bigint) AS on_hand, min((line.it ->> 'reserved')::bigint) AS reserved,
+                             sum(COALESCE(a.on_hand, 0)) AS was, bool_and(a.version IS NOT NULL OR seen.version = 0) AS known
+                      FROM orders o
+                           CROSS JOIN jsonb_array_elements(o.refusal -> 'refusal' -> 'lines') WITH ORDINALITY AS line (it, n)
+                           CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
+                           LEFT JOIN after a ON a.variant_id = (line.it ->> 'variantId')::uuid
+                             AND a.warehouse_id = seen."warehouseId" AND a.version = seen.version
+                      WHERE o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock' GROUP BY 1, 2)
+           SELECT format('line %s of order %s: asked for %s, says %s on hand and %s reserved, the ledger says %s', n, id,
+                         requested, on_hand, reserved, CASE WHEN known THEN was::text ELSE 'nothing of that version' END)
+                  AS "example!", count(*) OVER () AS "rows!"
+           FROM claims WHERE NOT known OR was <> on_hand OR requested <= on_hand - reserved ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-9",
+        "a product is refused as unknown that had been there for over a minute",
+        r#"SELECT format('order %s: product %s', o.id, line."productId") AS "example!", count(*) OVER () AS "rows!"
+           FROM orders o
+                CROSS JOIN jsonb_to_recordset(o.refusal -> 'lines') AS line ("productId" uuid, "variantId" uuid)
+                LEFT JOIN variants v ON v.id = line."variantId" AND v.product_id = line."productId"
+                                    AND v.created_at < o.decided_at - interval '1 minute'
+           WHERE o.refusal -> 'refusal' ->> 'reason' = 'unknown-product'
+             AND o.refusal -> 'refusal' -> 'productIds' ? line."productId"::text
+           GROUP BY o.id, line."productId" HAVING bool_and(v.id IS NOT NULL) ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-9",
+        "a SKU is refused as taken that no product has",
+        r#"SELECT format('command %s: %s', c.id, c.body -> 'CreateProductV1' ->> 'sku') AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM commands c WHERE c.outcome ->> 'result' = 'sku-taken'
+             AND NOT EXISTS (SELECT FROM variants v WHERE v.sku = c.body -> 'CreateProductV1' ->> 'sku')
+           ORDER BY 1 LIMIT $1"#
+    );
+    Ok(())
 }

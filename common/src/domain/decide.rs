@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Action, Allocation, Command, Confirmed, CreateProduct, Line, Money, OrderItem, Outcome, PlaceOrder, Placed,
-    ProductOutcome, Refusal, SeenVersion, ShortLine, StockView, VariantView, allocate,
+    ProductOutcome, Refusal, SeenLine, ShortLine, StockView, VariantView, allocate,
 };
 
 /// What is to be written for one command. The stock rows it changed are in the [`StockView`].
@@ -38,12 +38,26 @@ pub fn decide(stock: &mut StockView, warehouses: &BTreeSet<Uuid>, command: &Comm
 
 fn place(stock: &mut StockView, order: &PlaceOrder) -> Outcome {
     match quote(stock, order) {
-        Err(refusal) => Outcome::Refused(Placed { lines: order.lines.clone(), refusal }),
+        Err(refusal) => {
+            let beside = beside(stock, order, &refusal);
+            Outcome::Refused(Placed { lines: order.lines.clone(), refusal, beside })
+        }
         Ok((items, total)) => {
             let items = items.into_iter().map(|item| take(stock, item)).collect();
             Outcome::Confirmed(Confirmed { items, total })
         }
     }
+}
+
+/// What the lines that were not short have seen, where some line was.
+fn beside(stock: &StockView, order: &PlaceOrder, refusal: &Refusal) -> Vec<SeenLine> {
+    let Refusal::InsufficientStock { lines: short } = refusal else { return Vec::new() };
+    let beside = order.lines.iter().filter(|line| short.iter().all(|short| short.variant_id != line.variant_id));
+    beside
+        .filter_map(|line| {
+            Some(SeenLine { variant_id: line.variant_id, seen: stock.variant(line.variant_id)?.versions() })
+        })
+        .collect()
 }
 
 /// The items with the pieces they would be served by, nothing taken yet.
@@ -123,11 +137,7 @@ fn receipt(line: &Line, variant: &VariantView) -> ShortLine {
         requested: line.quantity,
         on_hand: variant.levels.iter().map(|level| level.on_hand).sum(),
         reserved: variant.levels.iter().map(|level| level.reserved).sum(),
-        seen: variant
-            .levels
-            .iter()
-            .map(|level| SeenVersion { warehouse_id: level.warehouse, version: level.version })
-            .collect(),
+        seen: variant.versions(),
     }
 }
 
@@ -164,7 +174,7 @@ fn create(stock: &mut StockView, warehouses: &BTreeSet<Uuid>, id: Uuid, product:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AMOUNT_MAX, Currency, StockLevel, Timestamp};
+    use crate::domain::{AMOUNT_MAX, Currency, SeenVersion, StockLevel, Timestamp};
 
     const HERE: Uuid = Uuid::from_u128(100);
     const THERE: Uuid = Uuid::from_u128(200);
@@ -196,6 +206,10 @@ mod tests {
 
     fn line(id: u128, quantity: i32) -> Line {
         Line { product_id: Uuid::from_u128(id), variant_id: Uuid::from_u128(id), quantity }
+    }
+
+    fn seen<const N: usize>(warehouses: [Uuid; N]) -> Vec<SeenVersion> {
+        warehouses.map(|warehouse_id| SeenVersion { warehouse_id, version: 7 }).to_vec()
     }
 
     fn command(action: Action) -> Command {
@@ -236,13 +250,17 @@ mod tests {
                         requested: 14,
                         on_hand: 15,
                         reserved: 2,
-                        seen: [HERE, THERE].map(|warehouse_id| SeenVersion { warehouse_id, version: 7 }).to_vec(),
+                        seen: seen([HERE, THERE]),
                     }],
                 },
             ),
         ] {
             let mut stock = stock();
-            assert_eq!(order(&mut stock, &lines), Outcome::Refused(Placed { lines: lines.clone(), refusal: expected }));
+            let Outcome::Refused(placed) = order(&mut stock, &lines) else { panic!("{expected:?} is expected") };
+            assert_eq!((&placed.lines, &placed.refusal), (&lines, &expected));
+            let short = matches!(expected, Refusal::InsufficientStock { .. });
+            let beside = SeenLine { variant_id: Uuid::from_u128(5), seen: seen([HERE]) };
+            assert_eq!(placed.beside, if short { vec![beside] } else { Vec::new() }, "what else it has looked at");
             assert_eq!(stock.changes().count(), 0, "a refusal changes nothing");
             assert_eq!(stock, self::stock());
         }
@@ -252,7 +270,8 @@ mod tests {
     fn a_variant_of_another_product_is_unknown() {
         let line = Line { product_id: Uuid::from_u128(1), variant_id: Uuid::from_u128(5), quantity: 1 };
         let refusal = Refusal::UnknownProduct { product_ids: vec![line.product_id] };
-        assert_eq!(order(&mut stock(), &[line]), Outcome::Refused(Placed { lines: vec![line], refusal }));
+        let placed = Placed { lines: vec![line], refusal, beside: Vec::new() };
+        assert_eq!(order(&mut stock(), &[line]), Outcome::Refused(placed));
     }
 
     #[test]

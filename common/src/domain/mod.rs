@@ -18,7 +18,7 @@ pub use command::{Action, Command, CreateProduct, Idempotency, Line, PlaceOrder,
 pub use decide::{Decision, decide};
 pub use money::{Currency, Money, UnknownCurrency};
 pub use order::{
-    Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenVersion, ShortLine,
+    Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenLine, SeenVersion, ShortLine,
 };
 pub use stock::{StockChange, StockLevel, StockView, VariantView};
 

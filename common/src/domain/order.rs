@@ -37,6 +37,18 @@ pub enum Outcome {
 pub struct Placed {
     pub lines: Vec<Line>,
     pub refusal: Refusal,
+    /// Where some line was short: the stock rows of the lines that were not. With those of the refusal's lines this is all
+    /// that the decision has looked at, so that it can be made again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<SeenLine>,
+}
+
+/// The stock rows of one line, as a decision has seen them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenLine {
+    pub variant_id: Uuid,
+    pub seen: Vec<SeenVersion>,
 }
 
 /// An order that was confirmed: every line in full, at the prices of that moment.

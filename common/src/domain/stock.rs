@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Money;
+use super::{Money, SeenVersion};
 
 /// Stock of one variant in one warehouse. `0 <= reserved <= on_hand` always.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,13 @@ pub struct VariantView {
     pub deleted: bool,
     /// In the fixed order of allocation.
     pub levels: Vec<StockLevel>,
+}
+
+impl VariantView {
+    /// The version of each of its stock rows.
+    pub(super) fn versions(&self) -> Vec<SeenVersion> {
+        self.levels.iter().map(|level| SeenVersion { warehouse_id: level.warehouse, version: level.version }).collect()
+    }
 }
 
 /// Everything that the decisions of one batch may look at and change.

@@ -33,7 +33,22 @@ impl Link {
     /// # Errors
     /// Where an address is malformed.
     pub fn open(urls: &[SecretString], name: String, topology: Arc<Topology>, stop: CancellationToken) -> Result<Self> {
-        let uris = urls.iter().map(parse).collect::<Result<Vec<AMQPUri>>>()?;
+        Self::open_watched(urls, name, topology, Duration::MAX, stop)
+    }
+
+    /// The same with heartbeats at least as often as `heartbeat` (whole seconds, 1 at the least): the broker notices within
+    /// twice that time that this end is frozen, or gone without a word.
+    ///
+    /// # Errors
+    /// Where an address is malformed.
+    pub fn open_watched(
+        urls: &[SecretString],
+        name: String,
+        topology: Arc<Topology>,
+        heartbeat: Duration,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        let uris = urls.iter().map(|url| parse(url, heartbeat)).collect::<Result<Vec<AMQPUri>>>()?;
         let (sender, current) = watch::channel(None);
         let suspect = Arc::new(Notify::new());
         let link = Self { current, suspect: Arc::clone(&suspect) };
@@ -84,9 +99,12 @@ pub(crate) fn is_address(text: &str) -> bool {
     text.parse::<AMQPUri>().is_ok()
 }
 
-fn parse(url: &SecretString) -> Result<AMQPUri> {
+fn parse(url: &SecretString, heartbeat: Duration) -> Result<AMQPUri> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(Error::Address)?;
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    let seconds_max = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
+    let seconds = uri.query.heartbeat.unwrap_or(HEARTBEAT_SECONDS);
+    // 0 turns heartbeats off: whoever asks for that gets it.
+    uri.query.heartbeat = Some(seconds.min(seconds_max));
     Ok(uri)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::db::commands::{CreatedProduct, Known};
+use common::db::partitions::Reached;
 use common::domain::{
     Action, Command, CreateProduct, Decision, Idempotency, Order, ProductOutcome, StockView, Timestamp, decide,
 };
@@ -29,8 +30,8 @@ pub(super) struct Decisions {
     pub(super) commands: Vec<CreatedProduct>,
     /// Those of `commands` that made a product.
     pub(super) products: Vec<(Uuid, CreateProduct)>,
-    /// The last number of each partition that decided something.
-    pub(super) reached: BTreeMap<u16, i64>,
+    /// How far the log of each partition goes that decided something.
+    pub(super) reached: BTreeMap<u16, Reached>,
     pub(super) replies: Vec<(String, Decided)>,
 }
 
@@ -44,7 +45,8 @@ pub(super) fn decide_batch(seen: &mut Seen, batch: &[Pending]) -> Decisions {
             None => {
                 let sequence = seen.sequences.entry(*partition).or_default();
                 *sequence += 1;
-                decisions.reached.insert(*partition, *sequence);
+                let reached = Reached { sequence: *sequence, through: command.accepted_at };
+                decisions.reached.insert(*partition, reached);
                 let place = (*partition, *sequence);
                 decide_one(seen, &mut decisions, command, place, queued.reply_to.is_some())
             }
@@ -262,7 +264,7 @@ mod tests {
                 let decisions = decide_batch(&mut seen, &batch);
                 sequences.extend(decisions.orders.iter().map(|(order, _)| (order.partition, order.sequence)));
                 for (partition, last) in &decisions.reached {
-                    prop_assert_eq!(seen.sequences[partition], *last);
+                    prop_assert_eq!(seen.sequences[partition], last.sequence);
                 }
                 answers.extend(decisions.replies.iter().map(|(_, decided)| told(decided)));
             }

@@ -1,15 +1,17 @@
 //! The one writer of all partitions that a consumer holds: receive, decide, settle.
 //!
 //! A batch is what is waiting: the first message is taken as soon as it is there, and with it whatever else has arrived,
-//! up to a bound. While a batch is decided the next one gathers, so batches grow under load and a lone order waits for
-//! nothing. One task does it all, so nothing here needs a lock.
+//! of whatever partition, within the bounds of [`pace`]. While a batch is decided the next one gathers, so batches grow
+//! under load and a lone order waits for nothing. One task does it all, so nothing here needs a lock.
 
 mod batch;
 mod decide;
+mod pace;
 mod settle;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::db::PgConnection;
 use common::db::partitions::Lease;
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use crate::Config;
 use crate::verdict::Verdict;
 use batch::Batch;
+use pace::{Next, Pace};
 
 /// Messages that have been received and not yet taken into a batch, over all partitions.
 const INCOMING_MAX: usize = 1_024;
@@ -56,6 +59,9 @@ pub(crate) struct Writer {
     held: BTreeMap<u16, Holding>,
     subscriptions: u64,
     database: Option<PgConnection>,
+    pace: Pace,
+    /// Whether nothing waits to be decided.
+    idle: Arc<AtomicBool>,
     /// A batch that could not be decided yet. Nothing else is received while it waits.
     pending: Option<Batch>,
     /// When to try again: to decide the pending batch, or to subscribe to what is not subscribed.
@@ -71,7 +77,9 @@ impl Writer {
         outcomes: Link,
         steps: Steps,
         control: mpsc::Receiver<Control>,
+        idle: Arc<AtomicBool>,
     ) -> Self {
+        let pace = Pace::new(config.batch_commands_max, config.batch_linger, config.batch_target);
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
         let replies = settle::Replies::start(common::queue::Replies::new(outcomes));
         Self {
@@ -86,6 +94,8 @@ impl Writer {
             held: BTreeMap::new(),
             subscriptions: 0,
             database: None,
+            pace,
+            idle,
             pending: None,
             retry: Retry::default(),
             retry_at: None,
@@ -184,22 +194,36 @@ impl Writer {
     }
 
     async fn receive(&mut self, incoming: Incoming) {
+        self.idle.store(false, Ordering::Relaxed);
+        let batch = self.gather(incoming).await;
+        self.settle_or_hold(batch).await;
+    }
+
+    /// What is waiting, as much as fits, and under load what comes within a moment.
+    async fn gather(&mut self, first: Incoming) -> Batch {
         let mut batch = Batch::default();
-        let mut next = Some(incoming);
+        let mut next = Some(first);
+        let began = Instant::now();
         while let Some(incoming) = next {
-            match incoming {
-                Incoming::Message(message) => {
-                    if let Some(epoch) = self.epoch_of(message.partition, message.subscription) {
-                        batch.add(message, epoch);
-                    }
-                }
-                Incoming::Ended { partition, subscription } => self.ended(partition, subscription),
+            self.take(&mut batch, incoming);
+            next = if batch.undecided() < self.pace.fit() { self.incoming.try_recv().ok() } else { None };
+            if next.is_none()
+                && let Next::Wait(left) = self.pace.next(batch.undecided(), began.elapsed())
+            {
+                next = tokio::time::timeout(left, self.incoming.recv()).await.ok().flatten();
             }
-            next =
-                if batch.undecided() < self.config.batch_commands_max { self.incoming.try_recv().ok() } else { None };
         }
-        if !batch.is_done() {
-            self.settle_or_hold(batch).await;
+        batch
+    }
+
+    fn take(&mut self, batch: &mut Batch, incoming: Incoming) {
+        match incoming {
+            Incoming::Message(message) => {
+                if let Some(epoch) = self.epoch_of(message.partition, message.subscription) {
+                    batch.add(message, epoch);
+                }
+            }
+            Incoming::Ended { partition, subscription } => self.ended(partition, subscription),
         }
     }
 
@@ -228,11 +252,20 @@ impl Writer {
     }
 
     /// Decides and settles a batch, or holds it for later. Never negatively acknowledges: that would break the order.
-    async fn settle_or_hold(&mut self, mut batch: Batch) {
+    async fn settle_or_hold(&mut self, batch: Batch) {
+        self.pending = self.settle_all(batch).await;
+        let idle = self.pending.is_none() && self.incoming.is_empty();
+        self.idle.store(idle, Ordering::Relaxed);
+    }
+
+    /// Answers with what could not be decided yet.
+    async fn settle_all(&mut self, mut batch: Batch) -> Option<Batch> {
         while !batch.is_done() {
+            let (commands, began) = (batch.undecided(), Instant::now());
             let Err(failure) = self.settle(&mut batch).await else {
+                self.pace.decided(commands, began.elapsed());
                 self.retry.reset();
-                return;
+                return None;
             };
             // Of a failed transaction's connection nothing is known.
             self.database = None;
@@ -260,10 +293,10 @@ impl Writer {
                     let wait = self.retry.next_wait();
                     tracing::warn!(error, batch.len = batch.undecided(), ?wait, "the batch is held");
                     self.retry_at = Some(Instant::now() + wait);
-                    self.pending = Some(batch);
-                    return;
+                    return Some(batch);
                 }
             }
         }
+        None
     }
 }

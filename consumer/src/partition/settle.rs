@@ -156,7 +156,8 @@ async fn save(
         db::orders::insert(transaction, &mut decisions.orders).await?;
     }
     if !decisions.reached.is_empty() {
-        db::partitions::advance(transaction, &decisions.reached, lease).await?;
+        let decided = decisions.orders.len() + decisions.commands.len();
+        db::partitions::advance(transaction, &decisions.reached, decided, lease).await?;
     }
     Ok(())
 }
