@@ -11,4 +11,6 @@ ALTER TABLE partitions
     -- When the last decided command had been accepted, and when its writer had last nothing to decide: what waits now was
     -- accepted after either.
     ADD COLUMN decided_through timestamptz NOT NULL DEFAULT '-infinity',
-    ADD COLUMN idle_at         timestamptz NOT NULL DEFAULT '-infinity';
+    ADD COLUMN idle_at         timestamptz NOT NULL DEFAULT '-infinity',
+    -- Whether its writer had something to decide when it last renewed its lease.
+    ADD COLUMN busy            boolean     NOT NULL DEFAULT false;

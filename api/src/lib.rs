@@ -55,6 +55,9 @@ pub enum Error {
     Broker(#[source] common::queue::Error),
     #[error("requests can't be served")]
     Serve(#[source] std::io::Error),
+    /// Started again, it knows the new number.
+    #[error("the store's number of partitions was changed from {from} to {to}: start again")]
+    Resized { from: u16, to: u16 },
 }
 
 /// How long requests at hand may take to end once the api is told to stop.
@@ -65,7 +68,7 @@ const STOP_SECONDS_MAX: u64 = 20;
 /// It listens at once: until the store has been reached, `/livez` answers and everything else is `503`.
 ///
 /// # Errors
-/// Where the store was set up otherwise than configured.
+/// Where the store was set up otherwise than configured, or is changed meanwhile.
 pub async fn run(config: Config, listener: TcpListener, steps: Steps, stop: CancellationToken) -> Result<(), Error> {
     let slot = Arc::new(state::Slot::default());
     let router = routes::router(Arc::clone(&slot), config.body_bytes_max);
@@ -73,11 +76,17 @@ pub async fn run(config: Config, listener: TcpListener, steps: Steps, stop: Canc
         tracing::info!(%address, "listening");
     }
     let background = CancellationToken::new();
+    let stop = stop.child_token();
     let prepare = async {
         let result = prepare(&config, &slot, steps, &background, &stop).await;
         if result.is_err() {
             stop.cancel();
         }
+        result
+    };
+    let watch = async {
+        let result = watch(&config, &slot, &stop).await;
+        stop.cancel();
         result
     };
     let serve = async {
@@ -88,9 +97,28 @@ pub async fn run(config: Config, listener: TcpListener, steps: Steps, stop: Canc
         };
         tokio::select! { served = serving => served.map_err(Error::Serve), () = bounded => Ok(()) }
     };
-    let (prepared, served) = tokio::join!(prepare, serve);
+    let (prepared, watched, served) = tokio::join!(prepare, watch, serve);
     background.cancel();
-    prepared.and(served)
+    prepared.and(watched).and(served)
+}
+
+/// Looks every [`Config::keys_refresh_every`] whether the store's number of partitions was changed: what is published for the
+/// old ones might be decided by another writer than the rest of its product. While the database is away nothing is known.
+async fn watch(config: &Config, slot: &state::Slot, stop: &CancellationToken) -> Result<(), Error> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(config.keys_refresh_every) => {},
+            () = stop.cancelled() => return Ok(()),
+        }
+        let Some(state) = slot.get() else { continue };
+        match state.read(|c| Box::pin(async move { db::setup::settings(c, None).await })).await {
+            Ok(settings) if settings.partitions != state.partitions => {
+                return Err(Error::Resized { from: state.partitions, to: settings.partitions });
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(?error, "the store's settings could not be read again"),
+        }
+    }
 }
 
 /// Reaches the store, then opens the way to the broker.

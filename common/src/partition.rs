@@ -53,9 +53,8 @@ pub struct Plan {
 #[must_use]
 pub fn plan(partitions: &BTreeMap<u16, Held>, live: &BTreeSet<Uuid>, me: Uuid) -> Plan {
     let rank = live.iter().position(|id| *id == me);
-    let share = rank.map_or(0, |rank| {
-        partitions.len() / live.len() + usize::from(rank < partitions.len() % live.len())
-    });
+    let share =
+        rank.map_or(0, |rank| partitions.len() / live.len() + usize::from(rank < partitions.len() % live.len()));
     let mine: Vec<u16> = partitions.iter().filter(|(_, held)| **held == Held::By(me)).map(|(p, _)| *p).collect();
     Plan { release: mine.iter().copied().skip(share).collect(), acquire: share.saturating_sub(mine.len()) }
 }
@@ -89,7 +88,11 @@ mod tests {
         assert_eq!(plan(&partitions, &live, drains), Plan { release: vec![0, 1], acquire: 0 });
         partitions.insert(0, Held::Free);
         assert_eq!(plan(&partitions, &live, stays), Plan { release: vec![], acquire: 2 });
-        assert_eq!(plan(&partitions, &BTreeSet::new(), stays), Plan { release: vec![2, 3], acquire: 0 }, "nobody is left");
+        assert_eq!(
+            plan(&partitions, &BTreeSet::new(), stays),
+            Plan { release: vec![2, 3], acquire: 0 },
+            "nobody is left"
+        );
     }
 
     fn simulate(partitions: &mut BTreeMap<u16, Held>, live: &BTreeSet<Uuid>) {

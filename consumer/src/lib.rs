@@ -6,14 +6,20 @@
 //! | `lease` | holds a fair share of the partitions, each with an epoch |
 //! | `partition` | receive, decide, settle: the one writer of those partitions |
 //! | `verdict` | what an error means for a batch |
+//! | `rescue` | empties the queues where messages end that found no other |
+//! | [`replay`] | decides what was decided again, and compares |
+//! | `operate` | what operators ask on the command line |
 //!
 //! **Architecture invariants**: nothing is acknowledged before it is committed. Nothing is sent to the broker inside a
 //! transaction. One batch spans all partitions that this consumer holds and is committed once.
 
 pub mod config;
 mod lease;
+mod operate;
 mod partition;
 pub mod program;
+pub mod replay;
+mod rescue;
 mod verdict;
 
 use std::sync::Arc;
@@ -66,11 +72,14 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
     };
     let (control, orders) = mpsc::channel(CONTROL_MESSAGES_MAX);
     let idle = Arc::new(AtomicBool::new(true));
+    let outcomes = open("outcomes")?;
+    let rescue = rescue::Rescue::new(config.servers.clone(), Arc::clone(&topology), &outcomes);
+    tokio::spawn(rescue.run(stop.child_token()));
     let writer = partition::Writer::new(
         config.clone(),
         Arc::clone(&topology),
         open("commands")?,
-        open("outcomes")?,
+        outcomes,
         steps,
         orders,
         Arc::clone(&idle),

@@ -218,7 +218,7 @@ impl TestApp {
     /// Messages that wait in a queue.
     pub async fn waiting(&self, queue: &str) -> u32 {
         let connection = self.link.clone().connected().await;
-        Topology::waiting(&connection, queue).await.unwrap()
+        Topology::depth(&connection, queue).await.unwrap().map_or(0, |depth| depth.messages)
     }
 
     /// Publishes anything to a partition's queue, past the api.

@@ -149,11 +149,7 @@ pub async fn settle(connection: &mut PgConnection, seen: &StoredLetter, settled:
         Settled::Requeued => "requeued",
         Settled::Discarded => "discarded",
     };
-    let updated = query!(
-        "UPDATE dead_letters SET state = $3 WHERE id = $1 AND failed_at = $2",
-        seen.id,
-        seen.failed_at,
-        state
-    );
+    let updated =
+        query!("UPDATE dead_letters SET state = $3 WHERE id = $1 AND failed_at = $2", seen.id, seen.failed_at, state);
     Ok(updated.execute(connection).await?.rows_affected() == 1)
 }

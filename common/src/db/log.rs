@@ -172,7 +172,8 @@ impl TryFrom<Row> for Made {
                 (Action::PlaceOrder(action), saw, Decision::Order(Outcome::Refused(placed)))
             }
             (None, None, None) => {
-                let total = row.currency.zip(row.total).ok_or(Error::Corrupt("an order is neither confirmed nor refused"))?;
+                let total =
+                    row.currency.zip(row.total).ok_or(Error::Corrupt("an order is neither confirmed nor refused"))?;
                 let (confirmed, saw) = confirmed(total, row.items, row.levels)?;
                 let lines = confirmed.items.iter().map(|item| Line {
                     product_id: item.product_id,
@@ -206,7 +207,8 @@ fn created(product: &CreateProduct, outcome: &ProductOutcome, warehouses: &mut B
 fn levels_of(levels: &[Level], variant: Uuid) -> Result<Vec<StockLevel>> {
     let of = levels.iter().filter(|level| level.variant == variant);
     of.map(|level| {
-        let on_hand = level.on_hand.ok_or(Error::Corrupt("a decision names a version that the ledger does not have"))?;
+        let on_hand =
+            level.on_hand.ok_or(Error::Corrupt("a decision names a version that the ledger does not have"))?;
         Ok(StockLevel { warehouse: level.warehouse, on_hand, reserved: 0, version: level.version })
     })
     .collect()
@@ -225,7 +227,9 @@ fn looked_at(
     let (mut unknown, mut deleted) = match &placed.refusal {
         Refusal::UnknownProduct { product_ids } => (product_ids.clone(), Vec::new()),
         Refusal::DeletedProduct { product_ids } => (Vec::new(), product_ids.clone()),
-        Refusal::MixedCurrencies { .. } | Refusal::TotalTooLarge | Refusal::InsufficientStock { .. } => Default::default(),
+        Refusal::MixedCurrencies { .. } | Refusal::TotalTooLarge | Refusal::InsufficientStock { .. } => {
+            Default::default()
+        }
     };
     // A refusal lists a product once per line. Lines that today's catalogue does not have are still unknown; of the rest
     // so many were unknown then as the list has left.

@@ -38,7 +38,7 @@ pub async fn renew(connection: &mut PgConnection, consumer: Uuid, lease: Duratio
              SELECT partition FROM partitions WHERE owner = $1 ORDER BY partition FOR UPDATE SKIP LOCKED),
            renewed AS (
              UPDATE partitions p SET lease_until = clock_timestamp() + $2::float8 * interval '1 second',
-                 idle_at = CASE WHEN $3 THEN clock_timestamp() ELSE idle_at END
+                 busy = NOT $3, idle_at = CASE WHEN $3 THEN clock_timestamp() ELSE idle_at END
              FROM unlocked WHERE p.partition = unlocked.partition)
          SELECT partition, epoch FROM partitions WHERE owner = $1"#,
         consumer,
@@ -114,7 +114,8 @@ pub async fn acquire(
 /// Where the database is away.
 pub async fn release(connection: &mut PgConnection, consumer: Uuid, lease: Lease) -> Result<()> {
     query!(
-        "UPDATE partitions SET owner = NULL, lease_until = '-infinity' WHERE partition = $1 AND owner = $2 AND epoch = $3",
+        "UPDATE partitions SET owner = NULL, lease_until = '-infinity', busy = false
+         WHERE partition = $1 AND owner = $2 AND epoch = $3",
         stored(lease.partition)?,
         consumer,
         lease.epoch
@@ -211,6 +212,8 @@ pub struct Figures {
     /// Seconds since what was decided last had been accepted, or since its writer had last nothing to decide: nothing that
     /// waits now has waited longer. `None` where neither ever was.
     pub behind_seconds: Option<f64>,
+    /// Its writer had something to decide when it last renewed its lease.
+    pub busy: bool,
     /// Left over from when the store had more partitions: holds no leases.
     pub retired: bool,
 }
@@ -226,7 +229,7 @@ pub async fn figures(connection: &mut PgConnection) -> Result<(f64, Vec<Figures>
                   EXTRACT(EPOCH FROM clock_timestamp())::float8 AS "now!",
                   EXTRACT(EPOCH FROM clock_timestamp()
                     - NULLIF(GREATEST(p.decided_through, p.idle_at), '-infinity'))::float8 AS behind,
-                  p.partition >= s.partitions AS "retired!"
+                  p.busy, p.partition >= s.partitions AS "retired!"
            FROM settings s CROSS JOIN partitions p LEFT JOIN consumers c ON c.id = p.owner ORDER BY p.partition"#
     )
     .fetch_all(connection)
@@ -243,6 +246,7 @@ pub async fn figures(connection: &mut PgConnection) -> Result<(f64, Vec<Figures>
                 batches: row.batches,
                 batch_commands: row.batch_commands,
                 behind_seconds: row.behind.map(|seconds| seconds.max(0.0)),
+                busy: row.busy,
                 retired: row.retired,
             })
         })

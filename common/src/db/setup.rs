@@ -54,7 +54,9 @@ pub async fn settings(connection: &mut PgConnection, configured: Option<u16>) ->
 /// What stands in the way of changing the number of partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resized {
-    Done { from: u16 },
+    Done {
+        from: u16,
+    },
     /// Consumers that have been seen lately, or whose leases are in force.
     Running(Vec<String>),
 }

@@ -97,6 +97,20 @@ pub async fn save(connection: &mut PgConnection, changes: &[StockChange]) -> Res
     expect_rows("stock", changes.len(), saved.rows_affected())
 }
 
+/// The stock rows of some variants as they are stored, not locked.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn rows(connection: &mut PgConnection, variants: &[Uuid]) -> Result<Vec<StockChange>> {
+    let rows = query_as!(
+        StockChange,
+        "SELECT variant_id AS variant, warehouse_id AS warehouse, on_hand, reserved, version FROM stock
+         WHERE variant_id = ANY($1)",
+        variants
+    );
+    Ok(rows.fetch_all(connection).await?)
+}
+
 /// Stock of one variant in one warehouse, as anybody may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredLevel {

@@ -52,6 +52,14 @@ pub struct Line {
     pub quantity: i32,
 }
 
+impl PlaceOrder {
+    /// Lines are sorted: the order belongs to the partition of its first product in the fixed order.
+    #[must_use]
+    pub fn leading_product(&self) -> Uuid {
+        self.lines.first().map(|line| line.product_id).unwrap_or_default()
+    }
+}
+
 /// A product with its default variant (of the same id) and its opening stock, all at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +74,15 @@ pub struct CreateProduct {
 }
 
 impl Command {
+    /// The product whose partition decides it: the first in the fixed order.
+    #[must_use]
+    pub fn leading_product(&self) -> Uuid {
+        match &self.action {
+            Action::PlaceOrder(order) => order.leading_product(),
+            Action::CreateProduct(_) => self.id,
+        }
+    }
+
     /// Every variant whose stock the decision may look at or change.
     pub fn variants(&self) -> impl Iterator<Item = Uuid> + '_ {
         let (lines, product) = match &self.action {

@@ -38,4 +38,13 @@ impl KeptChannel {
         self.open = Some((Arc::clone(connection), channel.clone()));
         Ok(channel)
     }
+
+    /// Closes the channel that is open: what it holds unacknowledged goes back to its queue.
+    pub(super) async fn close(&mut self) {
+        if let Some((_, channel)) = self.open.take()
+            && let Err(error) = bounded(channel.close(200, "given back".into())).await
+        {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the channel was closed already");
+        }
+    }
 }

@@ -10,17 +10,21 @@
 
 mod channel;
 mod link;
+mod mailbox;
 mod publisher;
 mod replies;
+mod retire;
 mod subscription;
 mod topology;
 
 pub use link::Link;
 pub(crate) use link::is_address;
+pub use mailbox::{Mailbox, Taken};
 pub use publisher::{PublishError, Publisher, PublisherLimits};
 pub use replies::{Replies, listen, reply_queue};
+pub use retire::retire;
 pub use subscription::{Incoming, Message, Receipt, Subscription};
-pub use topology::Topology;
+pub use topology::{Depth, Topology};
 
 /// What can go wrong at the broker. `Display` never repeats its source.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,8 @@ pub enum Error {
     Address(String),
     #[error("the broker takes no messages: a memory or disk alarm")]
     Blocked,
+    #[error("the queue {0} is being consumed")]
+    InUse(String),
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

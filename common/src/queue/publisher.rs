@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Confirmation, Connection};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::channel::KeptChannel;
@@ -16,7 +16,7 @@ use super::{Link, Topology};
 use crate::message;
 
 /// Delivery mode 2 of AMQP 0-9-1: kept on disk.
-pub(super) const PERSISTENT: u8 = 2;
+const PERSISTENT: u8 = 2;
 
 /// Bounds of the publisher.
 #[derive(Debug, Clone, Copy)]
@@ -189,14 +189,8 @@ impl Lane {
     ) -> std::result::Result<(), PublishError> {
         let channel = self.channel.on(connection).await.map_err(|_| PublishError::Unavailable)?;
         let payload = message::envelope(batch.iter().map(|waiting| waiting.command.as_slice()));
-        let sent = channel.basic_publish(
-            self.exchange.as_str().into(),
-            self.partition.to_string().into(),
-            BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
-            &payload,
-            BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into()),
-        );
-        let confirmed = async { sent.await?.await };
+        let key = self.partition.to_string();
+        let confirmed = publish_persistent(&channel, &self.exchange, &key, &payload);
         match tokio::time::timeout(self.limits.confirm, confirmed).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::QueueFull),
@@ -220,4 +214,17 @@ impl Lane {
         }
         error
     }
+}
+
+/// Publishes a message that outlives the broker, mandatory, on a channel with confirms; answers with its confirmation.
+pub(super) async fn publish_persistent(
+    channel: &Channel,
+    exchange: &str,
+    key: &str,
+    payload: &[u8],
+) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let properties =
+        BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
+    channel.basic_publish(exchange.into(), key.into(), options, payload, properties).await?.await
 }

@@ -35,7 +35,7 @@ pub struct Message {
 }
 
 /// Acknowledges a message and all before it on the same subscription.
-pub struct Receipt(Acker);
+pub struct Receipt(pub(super) Acker);
 
 impl Receipt {
     /// Acknowledges. On a subscription that has ended it does nothing: the messages come again.

@@ -14,12 +14,20 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ExchangeKind};
 
-use super::{Result, bounded};
+use super::{Error, Result, bounded};
 use crate::config::Queues;
 
 /// Deliveries of one message before the broker takes it for poison. Large, and the same on every version of RabbitMQ: a
 /// consumer that dies takes its whole prefetch along, so a small limit would drop what is innocent.
 const DELIVERIES_MAX: i64 = 1_000_000;
+
+/// What is in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that wait to be delivered: without those that a consumer has and has not acknowledged.
+    pub messages: u32,
+    pub consumers: u32,
+}
 
 /// Names and arguments of everything that is declared.
 #[derive(Debug, Clone)]
@@ -96,16 +104,21 @@ impl Topology {
         arguments
     }
 
-    /// Messages that wait in a queue.
+    /// What is in a queue; `None` where there is no such queue.
     ///
     /// # Errors
-    /// Where the broker is away or the queue is not there.
-    pub async fn waiting(connection: &Connection, queue: &str) -> Result<u32> {
+    /// Where the broker is away.
+    pub async fn depth(connection: &Connection, queue: &str) -> Result<Option<Depth>> {
         let channel = bounded(connection.create_channel()).await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let found = bounded(channel.queue_declare(queue.into(), options, FieldTable::default())).await?;
-        bounded(channel.close(200, "asked".into())).await?;
-        Ok(found.message_count())
+        match bounded(channel.queue_declare(queue.into(), options, FieldTable::default())).await {
+            Ok(found) => {
+                bounded(channel.close(200, "asked".into())).await?;
+                Ok(Some(Depth { messages: found.message_count(), consumers: found.consumer_count() }))
+            }
+            Err(Error::Lapin(error)) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes every queue and what waits in it. For tests and for setting a store up afresh.
@@ -124,6 +137,11 @@ impl Topology {
         }
         bounded(channel.close(200, "deleted".into())).await
     }
+}
+
+/// Reply code 404 of AMQP 0-9-1, `not-found`.
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == 404)
 }
 
 fn text(value: String) -> AMQPValue {

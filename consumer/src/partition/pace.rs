@@ -101,7 +101,11 @@ mod tests {
             (100, 50, ms(0), Next::Decide),
             (1_000, 1_000, ms(0), Next::Decide),
         ] {
-            assert_eq!(pace(before).next(gathered, waited), next, "{gathered} after {before}, {waited:?} after the first");
+            assert_eq!(
+                pace(before).next(gathered, waited),
+                next,
+                "{gathered} after {before}, {waited:?} after the first"
+            );
         }
     }
 

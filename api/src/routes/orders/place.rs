@@ -94,9 +94,7 @@ pub(crate) async fn handle(
     Json(request): Json<Request>,
 ) -> Result<Response, Error> {
     let order = request.validate()?;
-    // Lines are sorted: the order goes to the partition of its first product in the fixed order.
-    let first = order.lines.first().map(|line| line.product_id).unwrap_or_default();
-    let partition = partition_of(first, state.partitions);
+    let partition = partition_of(order.leading_product(), state.partitions);
     let account = caller.account;
     let idempotency = idempotency_key(&headers)?.map(|key| Idempotency {
         key: hash_id("idempotency-key", &[account.as_bytes(), key.as_bytes()]),

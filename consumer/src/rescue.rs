@@ -1,0 +1,145 @@
+//! Empties the two queues where messages end that found no other: nothing that was confirmed stays lying about.
+//!
+//! | queue | how messages come there | what becomes of them |
+//! | --- | --- | --- |
+//! | `P.unroutable` | published while their queue was not there (deleted by hand, or of a partition that is no more) | published again, to the partition that they belong to now |
+//! | `P.dead-letters` | given up by the broker after a million deliveries | rows of the table of dead letters |
+//!
+//! Every consumer looks every few seconds. Should one die between publishing and acknowledging, a command is published
+//! twice, and decided once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock;
+use common::config::Servers;
+use common::db::dead_letters::DeadLetter;
+use common::db::{self, dead_letters};
+use common::message::{self, Opened, Queued};
+use common::partition::partition_of;
+use common::program::chain;
+use common::queue::{self, Link, Mailbox, PublishError, Publisher, PublisherLimits, Taken, Topology};
+use futures_util::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Most messages of one look: what comes back at once is left to the next.
+const MESSAGES_MAX: usize = 1_000;
+const CONNECT_SECONDS_MAX: u64 = 5;
+
+pub(crate) struct Rescue {
+    servers: Servers,
+    topology: Arc<Topology>,
+    mailbox: Mailbox,
+    publisher: Publisher,
+}
+
+/// Why a message stays where it is until the next look.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the broker is away")]
+    Queue(#[from] queue::Error),
+    #[error("a command could not be published again")]
+    Publish(#[from] PublishError),
+    #[error("a command could not be encoded")]
+    Encode(#[from] message::Unreadable),
+    #[error("dead letters could not be written")]
+    Database(#[from] db::Error),
+}
+
+impl Rescue {
+    /// On a link that may be blocked: nothing here is urgent.
+    pub(crate) fn new(servers: Servers, topology: Arc<Topology>, link: &Link) -> Self {
+        let publisher = Publisher::start(link, &topology, PublisherLimits::default());
+        Self { servers, topology, mailbox: Mailbox::new(link.clone()), publisher }
+    }
+
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! { () = tokio::time::sleep(LOOK_EVERY) => {}, () = stop.cancelled() => return }
+            if !self.publisher.is_ready() {
+                continue;
+            }
+            if let Err(error) = self.look().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "stray messages stay where they are");
+                self.mailbox.give_back().await;
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Error> {
+        let (unroutable, given_up) = (self.topology.unroutable(), self.topology.dead_letters());
+        for _ in 0..MESSAGES_MAX {
+            let Some(taken) = self.mailbox.take(&unroutable).await? else { break };
+            self.route(&taken).await?;
+            taken.receipt.acknowledge().await?;
+        }
+        for _ in 0..MESSAGES_MAX {
+            let Some(taken) = self.mailbox.take(&given_up).await? else { break };
+            self.bury(given_up_letters(&taken)).await?;
+            taken.receipt.acknowledge().await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what a message holds to the partitions that it belongs to now, in its order.
+    async fn route(&self, taken: &Taken) -> Result<(), Error> {
+        let (commands, unreadable) = read(taken);
+        tracing::warn!(
+            routing_key = taken.routing_key,
+            commands = commands.len(),
+            "a message without a queue is put back"
+        );
+        let mut publishing = Vec::with_capacity(commands.len());
+        for queued in &commands {
+            let partition = partition_of(queued.command.leading_product(), self.topology.partitions());
+            publishing.push(self.publisher.publish(partition, message::encode(queued)?));
+        }
+        try_join_all(publishing).await?;
+        self.bury(unreadable).await
+    }
+
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Error> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(letters = letters.len(), "stray commands go to the dead letters");
+        let (url, wait) = (&self.servers.database_url, Duration::from_secs(CONNECT_SECONDS_MAX));
+        let mut connection = db::connect(url, "onhand-consumer-rescue", db::Limits::default(), wait).await?;
+        let mut transaction = db::begin(&mut connection).await?;
+        dead_letters::insert(&mut transaction, &letters, clock::now()).await?;
+        Ok(db::commit(transaction).await?)
+    }
+}
+
+/// The commands of a message, and what of it can't be read.
+fn read(taken: &Taken) -> (Vec<Queued>, Vec<DeadLetter>) {
+    let partition = taken.routing_key.parse().unwrap_or_default();
+    match message::open(&taken.body) {
+        Ok(Opened { commands, unreadable }) => {
+            let letter = |stray: message::Stray| DeadLetter {
+                partition,
+                command: stray.command,
+                payload: stray.bytes,
+                reason: chain(&stray.error),
+            };
+            (commands, unreadable.into_iter().map(letter).collect())
+        }
+        Err(error) => {
+            let letter = DeadLetter { partition, command: None, payload: taken.body.clone(), reason: chain(&error) };
+            (Vec::new(), vec![letter])
+        }
+    }
+}
+
+fn given_up_letters(taken: &Taken) -> Vec<DeadLetter> {
+    let partition = taken.routing_key.parse().unwrap_or_default();
+    let (commands, mut letters) = read(taken);
+    letters.extend(commands.into_iter().map(|queued| DeadLetter {
+        partition,
+        command: Some((queued.command.id, queued.command.account)),
+        payload: message::encode(&queued).unwrap_or_else(|_| format!("{queued:?}").into_bytes()),
+        reason: "the broker has given it up: it was delivered again and again and never acknowledged".to_owned(),
+    }));
+    letters
+}
