@@ -92,11 +92,18 @@ pub async fn settings(
     }
 }
 
-/// An error with its causes on one line.
+/// An error with its causes on one line. A cause that its effect has told already is left out: not every library keeps to
+/// telling each once.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+    let mut told = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
 }
 
 fn fail(error: &dyn Display) -> ExitCode {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub enum Step {
     /// api: the broker has confirmed the command, the client has not been answered.
     Published,
+    /// consumer: a batch is gathered, its transaction has not begun.
+    Gathered,
     /// consumer: the batch's stock rows are locked.
     Locked,
     /// consumer: everything is written, nothing is committed.

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::db::partitions::{self, Lease};
 use common::db::{self, PgConnection, consumers};
 use common::partition::plan;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,6 +25,9 @@ const FAREWELL_SECONDS_MAX: u64 = 5;
 /// A lease is renewed at least this many times before it runs out; a round that takes longer than its part is given up.
 pub(crate) const ROUNDS_IN_LEASE: u32 = 3;
 
+/// While something is on its way from one consumer to another, rounds are so many times as frequent.
+const HASTE: u32 = 5;
+
 /// Takes, renews and lets go leases, one round every [`Config::renew_every`].
 pub(crate) struct Keeper {
     id: Uuid,
@@ -38,6 +41,8 @@ pub(crate) struct Keeper {
     held: BTreeMap<u16, Lease>,
     /// Let go by us, not yet by the writer.
     releasing: Vec<(Lease, oneshot::Receiver<()>)>,
+    /// How many of its share it could not take yet: another consumer has not let them go.
+    missing: usize,
     /// When the last round began that has renewed what is held.
     renewed: Instant,
 }
@@ -59,6 +64,7 @@ impl Keeper {
             database: None,
             held: BTreeMap::new(),
             releasing: Vec::new(),
+            missing: 0,
             renewed: Instant::now(),
         }
     }
@@ -67,10 +73,9 @@ impl Keeper {
     /// number of partitions was changed, with the new one.
     pub(crate) async fn keep(mut self, stop: &CancellationToken) -> Option<u16> {
         let mut resized = None;
-        let mut ticks = tokio::time::interval(self.config.renew_every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = Instant::now();
         loop {
-            tokio::select! { _ = ticks.tick() => {}, () = stop.cancelled() => break }
+            tokio::select! { () = tokio::time::sleep_until(next) => {}, () = stop.cancelled() => break }
             let began = Instant::now();
             let round = tokio::time::timeout(self.config.lease / ROUNDS_IN_LEASE, self.round());
             match round.await.unwrap_or(Err(db::Error::TimedOut)) {
@@ -87,6 +92,8 @@ impl Keeper {
                     self.give_up_if_expired().await;
                 }
             }
+            let haste = if self.missing > 0 || !self.releasing.is_empty() { HASTE } else { 1 };
+            next = began + self.config.renew_every / haste;
         }
         self.stop().await;
         resized
@@ -110,8 +117,10 @@ impl Keeper {
         for partition in plan.release {
             self.release(partition).await;
         }
+        self.missing = plan.acquire;
         if plan.acquire > 0 {
             let acquired = partitions::acquire(self.database().await?, id, lease, plan.acquire).await?;
+            self.missing -= acquired.len();
             self.hold(acquired).await;
         }
         Ok(u16::try_from(snapshot.partitions.len()).unwrap_or(u16::MAX))

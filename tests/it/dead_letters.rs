@@ -2,16 +2,8 @@
 
 use serde_json::{Value, json};
 use tests::app::{TestApp, Wanted};
+use tests::raw::{message, order};
 use uuid::Uuid;
-
-/// A command as a client of the broker, past the api, might write it.
-fn order(id: Uuid, account: Uuid, product: Uuid, quantity: i64, customer: &str) -> Value {
-    json!({ "PlaceOrderV1": {
-        "head": { "id": id, "accountId": account, "acceptedAt": "2026-01-01T00:00:00Z" },
-        "customerId": customer,
-        "items": [{ "productId": product, "variantId": product, "qty": quantity }],
-    }})
-}
 
 /// PostgreSQL's text can't hold it: the order can be read, and never be saved.
 const POISON: &str = "\0";
@@ -32,7 +24,7 @@ async fn what_cannot_be_read_is_put_aside_and_its_neighbours_are_decided() {
         json!(7),
         order(negative, Uuid::new_v4(), product, -1, "c"),
     ];
-    app.publish(0, json!({ "commands": commands }).to_string().as_bytes()).await;
+    app.publish(0, &message(&commands)).await;
     until_decided(&app, good).await;
     until_decided(&app, negative).await;
     let failed = app.operator.get(&format!("/orders/{negative}")).await;
@@ -51,7 +43,7 @@ async fn what_always_fails_is_found_among_its_neighbours_and_put_aside() {
         let ids: Vec<Uuid> = (0..5).map(|_| Uuid::new_v4()).collect();
         let customer = |n| if poisoned.contains(&n) { POISON } else { "c" };
         let commands: Vec<Value> = (0..5).map(|n| order(ids[n], account, product, 1, customer(n))).collect();
-        app.publish(1, json!({ "commands": commands }).to_string().as_bytes()).await;
+        app.publish(1, &message(&commands)).await;
         for (n, id) in ids.into_iter().enumerate() {
             until_decided(&app, id).await;
             let expected = if poisoned.contains(&n) { "failed" } else { "paid" };

@@ -2,9 +2,9 @@
 
 use common::steps::Step;
 use futures_util::future::{join, join_all};
-use serde_json::json;
 use tests::app::{TestApp, Wanted};
 use tests::process::Process;
+use tests::raw::{message, order};
 use tests::steps::stop_at;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -64,11 +64,7 @@ async fn an_api_killed_after_its_publish_has_kept_the_order() {
     let marker = folder.path().join("reached");
     let mut settings = app.settings.clone();
     settings.push(stop_at(Step::Published, 1, &marker));
-    let port = free_port().await;
-    settings.push(("ONHAND_HTTP", format!("127.0.0.1:{port}")));
-    let mut doomed = Process::start(&["api"], &settings);
-    let client = tests::http::Client::new(format!("http://127.0.0.1:{port}"), tests::app::CLIENT_KEY);
-    until_ready(&client).await;
+    let (mut doomed, client) = Process::api(&settings).await;
     let headers = [("idempotency-key", "once")];
     let body = tests::http::order(&[(product, 2)]).to_string().into_bytes();
     let cut_off = client.send(reqwest::Method::POST, "/orders", &headers, Some(body));
@@ -89,13 +85,10 @@ async fn a_message_delivered_twice_is_decided_once() {
     let app = TestApp::start().await;
     let product = app.product(9).await;
     let id = Uuid::new_v4();
-    let command = json!({ "commands": [{ "PlaceOrderV1": {
-        "head": { "id": id, "accountId": Uuid::new_v4(), "acceptedAt": "2026-01-01T00:00:00Z" },
-        "items": [{ "productId": product, "variantId": product, "qty": 2 }],
-    }}]});
+    let command = message(&[order(id, Uuid::new_v4(), product, 2, "c")]);
     // Even by the writers of two partitions.
     for partition in [0, 1, 1, 2] {
-        app.publish(partition, command.to_string().as_bytes()).await;
+        app.publish(partition, &command).await;
     }
     tests::until("the order is decided", async || app.operator.get(&format!("/orders/{id}")).await.status == 200).await;
     assert_eq!(app.client.available(product).await, 7);
@@ -137,12 +130,9 @@ async fn a_consumer_that_is_stopped_under_load_finishes_its_batch_and_hands_over
 async fn an_api_that_is_stopped_under_load_answers_what_it_has_begun() {
     let app = TestApp::start().await;
     let product = app.product(1_000).await;
-    let port = free_port().await;
-    let mut settings = app.settings.clone();
-    settings.push(("ONHAND_HTTP", format!("127.0.0.1:{port}")));
-    let mut stopped = Process::start(&["api"], &settings);
-    let client = tests::http::Client::new(format!("http://127.0.0.1:{port}"), tests::app::CLIENT_KEY);
-    until_ready(&client).await;
+    let (mut stopped, client) = Process::api(&app.settings).await;
+    let known = async || client.get("/products").await.status == 200;
+    tests::until("the key is known to the api", known).await;
     let body = tests::http::order(&[(product, 1)]).to_string().into_bytes();
     let order = async || {
         let mut answers = Vec::new();
@@ -166,16 +156,4 @@ async fn an_api_that_is_stopped_under_load_answers_what_it_has_begun() {
     }
     assert_eq!(app.client.available(product).await, 1_000 - confirmed, "every order was answered");
     app.finish().await;
-}
-
-async fn until_ready(client: &tests::http::Client) {
-    tests::until("the api is ready", async || {
-        let answer = client.send(reqwest::Method::GET, "/readyz", &[], None).await;
-        answer.is_ok_and(|answer| answer.status == 200)
-    })
-    .await;
-}
-
-async fn free_port() -> u16 {
-    tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port()
 }

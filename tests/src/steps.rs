@@ -1,14 +1,16 @@
-//! Where a program under test stops: at a step, the n-th time it is reached, for ever. A file says that it has.
+//! Where a program under test stops: at a step, the n-th time it is reached. A file says that it has; deleted, it lets the
+//! program go on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use common::steps::{Step, Steps};
 
 const VARIABLE: &str = "ONHAND_TEST_STOP_AT";
 
-/// The variable that makes a program stop when it reaches `step` for the `nth` time, writing `marker`.
+/// The variable that makes a program stop when it reaches `step` for the `nth` time, writing `marker`, until that is deleted.
 #[must_use]
 pub fn stop_at(step: Step, nth: u32, marker: &Path) -> (&'static str, String) {
     (VARIABLE, serde_json::to_string(&(step, nth, marker)).unwrap())
@@ -25,8 +27,10 @@ pub fn from_environment() -> Steps {
         let marker = marker.clone();
         async move {
             if stop {
-                std::fs::write(marker, "reached").unwrap();
-                std::future::pending::<()>().await;
+                std::fs::write(&marker, "reached").unwrap();
+                while marker.exists() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
             }
         }
     })

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde::Deserialize;
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, query_as};
 use uuid::Uuid;
@@ -84,9 +85,9 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
           WHERE o.partition = $1 GROUP BY o.id)
         SELECT o.sequence AS "sequence!", o.id AS "id!", o.account_id AS "account!", o.customer_id AS customer,
                o.accepted_at AS "accepted_at!", o.currency, o.total_amount AS total,
-               o.refusal AS "refusal: Json<Placed>", i.items AS "items: Json<Vec<Item>>",
+               o.refusal, i.items AS "items: Json<Vec<Item>>",
                s.levels AS "levels: Json<Vec<Level>>", c.variants AS "variants: Json<Vec<Variant>>",
-               NULL::jsonb AS "product: Json<CreateProduct>", NULL::jsonb AS "outcome: Json<ProductOutcome>"
+               NULL::jsonb AS product, NULL::jsonb AS outcome
         FROM orders o LEFT JOIN saw s USING (id) LEFT JOIN items i USING (id) LEFT JOIN catalogue c USING (id)
         WHERE o.partition = $1
         UNION ALL
@@ -113,12 +114,12 @@ struct Row {
     accepted_at: Timestamp,
     currency: Option<String>,
     total: Option<i64>,
-    refusal: Option<Json<Placed>>,
+    refusal: Option<Value>,
     items: Option<Json<Vec<Item>>>,
     levels: Option<Json<Vec<Level>>>,
     variants: Option<Json<Vec<Variant>>>,
-    product: Option<Json<CreateProduct>>,
-    outcome: Option<Json<ProductOutcome>>,
+    product: Option<Value>,
+    outcome: Option<Value>,
 }
 
 /// A piece of a confirmed order.
@@ -162,11 +163,13 @@ impl TryFrom<Row> for Made {
         let Row { id, account, accepted_at, .. } = row;
         let mut warehouses = BTreeSet::new();
         let (action, saw, decision) = match (row.product, row.outcome, row.refusal) {
-            (Some(Json(product)), Some(Json(outcome)), None) => {
+            (Some(product), Some(outcome), None) => {
+                let (product, outcome): (CreateProduct, ProductOutcome) = (json(product)?, json(outcome)?);
                 let saw = created(&product, &outcome, &mut warehouses);
                 (Action::CreateProduct(product), saw, Decision::Product(outcome))
             }
-            (None, None, Some(Json(placed))) => {
+            (None, None, Some(placed)) => {
+                let placed: Placed = json(placed)?;
                 let saw = looked_at(&placed, row.variants, row.levels)?;
                 let action = PlaceOrder { customer: row.customer, lines: placed.lines.clone() };
                 (Action::PlaceOrder(action), saw, Decision::Order(Outcome::Refused(placed)))
@@ -188,6 +191,10 @@ impl TryFrom<Row> for Made {
         let command = Command { id, account, accepted_at, idempotency: None, action };
         Ok(Self { command, saw, warehouses, decision })
     }
+}
+
+fn json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|_| Error::Corrupt("JSON of another shape"))
 }
 
 /// What the creation of a product had looked at, as its outcome tells.

@@ -128,12 +128,16 @@ pub async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_>> {
     Ok(connection.begin().await?)
 }
 
-/// Begins a transaction that sees one moment of the database however long it reads, and writes nothing.
+/// Begins a transaction that sees one moment of the database however long it reads, and writes nothing. For questions about
+/// everything that is stored: what the planner expects of such a one is far off, and a nested loop over millions of rows
+/// would not end.
 ///
 /// # Errors
 /// Where the database is away.
 pub async fn begin_snapshot(connection: &mut PgConnection) -> Result<Transaction<'_>> {
-    Ok(connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    sqlx::query!("SET LOCAL enable_nestloop = off").execute(&mut *transaction).await?;
+    Ok(transaction)
 }
 
 /// Commits. An error here leaves open whether it was committed.

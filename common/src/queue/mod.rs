@@ -37,6 +37,8 @@ pub enum Error {
     Address(String),
     #[error("the broker takes no messages: a memory or disk alarm")]
     Blocked,
+    #[error("the broker did not confirm a message")]
+    Unconfirmed,
     #[error("the queue {0} is being consumed")]
     InUse(String),
 }

@@ -29,6 +29,7 @@ impl Writer {
     pub(super) async fn settle(&mut self, batch: &mut Batch) -> Result<(), Failure> {
         let mut told = Vec::new();
         while !batch.is_decided() {
+            self.steps.reached(Step::Gathered).await;
             let (group, dead) = batch.next();
             let count = group.len();
             told.extend(self.commit(group, dead).await?);

@@ -1,0 +1,285 @@
+//! What operators see and do on the command line.
+
+use common::db;
+use common::db::PgConnection;
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+use tests::app::{TestApp, Wanted};
+use tests::process::{Process, output};
+use tests::raw::{message, order};
+use uuid::Uuid;
+
+/// Runs a command of the `consumer` program; answers whether it succeeded, and what it told in JSON.
+async fn ask(app: &TestApp, arguments: &[&str]) -> (bool, Value) {
+    let arguments: Vec<&str> = ["consumer"].iter().chain(arguments).chain(&["--json"]).copied().collect();
+    let (status, told) = output(&arguments, &app.settings).await;
+    (status.success(), serde_json::from_str(&told).unwrap_or(Value::Null))
+}
+
+/// What a command tells people.
+async fn read(app: &TestApp, arguments: &[&str]) -> String {
+    let arguments: Vec<&str> = ["consumer"].iter().chain(arguments).copied().collect();
+    output(&arguments, &app.settings).await.1
+}
+
+fn named(app: &TestApp, name: &str) -> Vec<(&'static str, String)> {
+    app.settings.iter().cloned().chain([("ONHAND_CONSUMER_NAME", name.to_owned())]).collect()
+}
+
+fn sum(partitions: &Value, field: &str) -> i64 {
+    partitions.as_array().unwrap().iter().map(|partition| partition[field].as_i64().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_show_who_writes_them_what_waits_and_how_fast_it_is_decided() {
+    let app = TestApp::with(Wanted::default()).await;
+    let mut first = Process::start(&["consumer"], &named(&app, "first"));
+    app.until_owners(1).await;
+    let product = app.product(1_000_000).await;
+    let sampled = async {
+        let (asked, partitions) = ask(&app, &["partitions", "--sample", "2"]).await;
+        assert!(asked);
+        partitions
+    };
+    let orders = async {
+        for _ in 0..200 {
+            assert_eq!(app.client.order(&[(product, 1)], &[]).await.status, 202);
+        }
+    };
+    let (partitions, ()) = futures_util::future::join(sampled, orders).await;
+    assert_eq!(partitions.as_array().unwrap().len(), 4);
+    for partition in partitions.as_array().unwrap() {
+        assert_eq!((&partition["owner"]["name"], &partition["epoch"]), (&json!("first"), &json!(1)));
+        assert_eq!(partition["retired"], false);
+    }
+    let busy: Vec<&Value> = partitions.as_array().unwrap().iter().filter(|p| p["averageBatch"].is_number()).collect();
+    assert!(busy.iter().any(|partition| partition["decidedPerSecond"].as_f64().unwrap() > 0.0), "{partitions}");
+    assert!(busy.iter().all(|partition| partition["averageBatch"].as_f64().unwrap() >= 1.0), "{partitions}");
+
+    assert!(first.stop().await.success());
+    for _ in 0..5 {
+        assert_eq!(app.client.order(&[(product, 1)], &[]).await.status, 202);
+    }
+    let (_, partitions) = ask(&app, &["partitions"]).await;
+    assert_eq!(sum(&partitions, "backlogMessages"), 5, "{partitions}");
+    for partition in partitions.as_array().unwrap() {
+        assert_eq!(partition["owner"], Value::Null);
+        let (waiting, oldest) =
+            (partition["backlogMessages"] != 0, partition["oldestWaitingSeconds"].as_f64().unwrap());
+        assert_eq!(oldest > 0.0, waiting, "{partition}");
+    }
+    let told = read(&app, &["partitions"]).await;
+    let titles: Vec<&str> = told.lines().next().unwrap().split_whitespace().collect();
+    let expected = ["partition", "owner", "epoch", "backlog", "oldest", "decided/s", "avg", "batch", "decided"];
+    assert_eq!(titles, expected, "{told}");
+    assert_eq!(told.lines().count(), 5, "{told}");
+    let mut second = Process::start(&["consumer"], &named(&app, "second"));
+    app.until_owners(1).await;
+    assert!(second.stop().await.success());
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_consumer_lets_go_of_all_until_it_is_told_to_take_its_share_again() {
+    let app = TestApp::with(Wanted::default()).await;
+    let mut left = Process::start(&["consumer"], &named(&app, "left"));
+    app.until_owners(1).await;
+    let product = app.product(10).await;
+    assert!(!ask(&app, &["drain", "left"]).await.0, "nobody would go on");
+    assert!(!ask(&app, &["drain", "nobody"]).await.0);
+    let mut right = Process::start(&["consumer"], &named(&app, "right"));
+    app.until_owners(2).await;
+    let (drained, view) = ask(&app, &["drain", "left"]).await;
+    assert!(drained);
+    assert_eq!((&view["state"], &view["partitions"]), (&json!("draining"), &json!([])));
+    app.until_owners(1).await;
+    assert_eq!(app.client.order_and_wait(&[(product, 1)]).await.status, 201);
+    let (_, consumers) = ask(&app, &["consumers"]).await;
+    let held = |name: &str| {
+        let consumer = consumers.as_array().unwrap().iter().find(|consumer| consumer["name"] == name).unwrap();
+        (consumer["state"].as_str().unwrap(), consumer["partitions"].as_array().unwrap().len())
+    };
+    assert_eq!((held("left"), held("right")), (("draining", 0), ("live", 4)));
+    assert!(read(&app, &["consumers"]).await.contains("draining"));
+    assert!(ask(&app, &["drain", "left", "--undo"]).await.0);
+    app.until_owners(2).await;
+    assert!(left.stop().await.success());
+    assert!(right.stop().await.success());
+    assert_eq!(read(&app, &["consumers"]).await.trim(), "no consumer is running");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_decided_after_a_fix_and_a_requeue() {
+    let app = TestApp::start().await;
+    let product = app.product(10).await;
+    let mut connection = app.database().await;
+    // Somebody's idea of a rule, which every order of a customer breaks.
+    let rule = "ALTER TABLE orders ADD CONSTRAINT rule CHECK (customer_id <> 'zoe')";
+    sqlx::query(rule).execute(&mut connection).await.unwrap();
+    let body = json!({ "items": [{ "productId": product, "qty": 3 }], "customerId": "zoe" });
+    let failed = app.client.post("/orders", &[("prefer", "wait=30")], &body).await;
+    assert_eq!(failed.body["type"], "/problems/order-failed", "{failed:?}");
+    let id = failed.id().to_string();
+    assert_eq!(app.client.order_and_wait(&[(product, 1)]).await.status, 201, "others are decided");
+    let (_, letters) = ask(&app, &["dead-letters", "list"]).await;
+    assert_eq!((&letters[0]["orderId"], &letters[0]["state"]), (&json!(id), &json!("waiting")));
+    assert!(letters[0]["reason"].as_str().unwrap().contains("rule"), "{letters}");
+    let (_, shown) = ask(&app, &["dead-letters", "show", &id]).await;
+    assert!(shown[0]["payload"].as_str().unwrap().contains("zoe"), "{shown}");
+    assert!(read(&app, &["dead-letters", "show", &id]).await.contains("payload"));
+
+    // Nothing was mended: it fails again, and waits again.
+    assert!(ask(&app, &["dead-letters", "requeue", &id]).await.0);
+    let waits = async || db::dead_letters::count(&mut app.database().await).await.unwrap() == 1;
+    tests::until("it has failed again", waits).await;
+    sqlx::query("ALTER TABLE orders DROP CONSTRAINT rule").execute(&mut connection).await.unwrap();
+    assert!(ask(&app, &["dead-letters", "requeue", "--all"]).await.0);
+    tests::until("it is decided", async || {
+        let order = app.client.get(&format!("/orders/{id}")).await;
+        order.body["outcome"]["status"] == 201
+    })
+    .await;
+    assert_eq!(app.client.available(product).await, 6);
+    let (_, letters) = ask(&app, &["dead-letters", "list", "--all"]).await;
+    assert_eq!(letters[0]["state"], "decided", "{letters}");
+    assert!(!ask(&app, &["dead-letters", "requeue", &id]).await.0, "it waits no more");
+    assert!(read(&app, &["dead-letters", "list"]).await.contains("no dead letters wait"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_still_cannot_be_read_stays_until_it_is_discarded() {
+    let app = TestApp::start().await;
+    app.publish(0, b"not JSON").await;
+    let waiting = async || db::dead_letters::count(&mut app.database().await).await.unwrap() == 1;
+    tests::until("it is put aside", waiting).await;
+    let (_, letters) = ask(&app, &["dead-letters", "list"]).await;
+    let id = letters[0]["id"].as_str().unwrap();
+    let (requeued, left) = ask(&app, &["dead-letters", "requeue", id]).await;
+    assert!(!requeued);
+    assert!(left[0]["left"].as_str().unwrap().starts_with("it still can't be read"), "{left}");
+    assert!(waiting().await, "it is kept");
+    assert!(!ask(&app, &["dead-letters", "discard", &Uuid::new_v4().to_string()]).await.0, "there is no such letter");
+    assert!(ask(&app, &["dead-letters", "discard", id]).await.0);
+    let (_, letters) = ask(&app, &["dead-letters", "list", "--all"]).await;
+    assert_eq!(letters[0]["state"], "discarded");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_no_queue_or_was_given_up_by_the_broker_is_found_again() {
+    let app = TestApp::start().await;
+    let product = app.product(10).await;
+    let (stray, given_up, account) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    // To a partition that is not there, beside something that nobody can read.
+    app.publish(77, &message(&[order(stray, account, product, 1, "c"), json!("?")])).await;
+    // As the broker does after a million deliveries.
+    app.publish_to(&app.topology.dead_letters(), "1", &message(&[order(given_up, account, product, 1, "c")])).await;
+    let status = async |id: Uuid| app.operator.get(&format!("/orders/{id}")).await.body["status"].clone();
+    tests::until("the stray is decided", async || status(stray).await == "paid").await;
+    tests::until("what was given up has failed", async || status(given_up).await == "failed").await;
+    let (_, letters) = ask(&app, &["dead-letters", "list"]).await;
+    assert_eq!(letters.as_array().unwrap().len(), 2, "{letters}");
+    assert!(ask(&app, &["dead-letters", "requeue", &given_up.to_string()]).await.0);
+    tests::until("it is decided", async || status(given_up).await == "paid").await;
+    app.finish_with_dead_letters(1).await;
+}
+
+/// Changes what is stored, looks which invariants are found broken, and takes the change back.
+async fn broken_by(connection: &mut PgConnection, change: &str) -> Vec<String> {
+    let mut transaction = connection.begin().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(change.to_owned())).execute(&mut *transaction).await.unwrap();
+    let findings = db::verify::verify(&mut transaction).await.unwrap();
+    let mut broken: Vec<String> = findings
+        .into_iter()
+        .filter(|finding| finding.rows > 0)
+        .inspect(|finding| assert!(!finding.examples.is_empty(), "{finding:?}"))
+        .map(|finding| finding.invariant.to_owned())
+        .collect();
+    for partition in 0..4 {
+        let replay = consumer::replay::replay(&mut transaction, partition).await.unwrap();
+        broken.extend((replay.differences > 0).then(|| "I-10".to_owned()));
+    }
+    transaction.rollback().await.unwrap();
+    broken.dedup();
+    broken
+}
+
+/// What somebody might have done to the store, and the invariants that must be found broken by it.
+fn changes() -> Vec<(String, &'static [&'static str])> {
+    let paid = "(SELECT id FROM orders WHERE status = 'paid' ORDER BY id LIMIT 1)";
+    let short = "status = 'rejected' AND refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'";
+    vec![
+        ("SELECT 1".to_owned(), &[][..]),
+        ("ALTER TABLE stock DROP CONSTRAINT stock_never_oversold; UPDATE stock SET on_hand = on_hand - 100".to_owned(), &["I-1", "I-2", "I-10"]),
+        ("UPDATE stock SET on_hand = on_hand + 1".to_owned(), &["I-2", "I-10"]),
+        ("UPDATE stock SET version = version + 1".to_owned(), &["I-2"]),
+        ("UPDATE stock SET reserved = 1 WHERE on_hand > 0".to_owned(), &["I-3", "I-10"]),
+        (format!("DELETE FROM order_items WHERE order_id = {paid} AND line = 0"), &["I-2", "I-4", "I-10"]),
+        (format!("UPDATE order_items SET quantity = quantity + 1 WHERE order_id = {paid} AND line = 0"), &["I-2", "I-4", "I-10"]),
+        (format!("UPDATE orders SET total_amount = total_amount + 1 WHERE id = {paid}"), &["I-4", "I-10"]),
+        (format!("DELETE FROM orders WHERE id = {paid}"), &["I-2", "I-4", "I-8", "I-10"]),
+        ("INSERT INTO order_items SELECT gen_random_uuid(), line, allocation, product_id, variant_id, warehouse_id, quantity,
+            stock_version, unit_amount, name, sku FROM order_items LIMIT 1".to_owned(), &["I-4"]),
+        ("INSERT INTO commands SELECT id, 1 - partition % 2, 1000, account_id, '{}', '{}', NULL, NULL, accepted_at, decided_at
+            FROM orders LIMIT 1".to_owned(), &["I-5", "I-8", "I-10"]),
+        ("UPDATE partitions SET sequence = sequence + 1".to_owned(), &["I-8"]),
+        (format!("UPDATE orders SET refusal = jsonb_set(refusal, '{{refusal,lines,0,onHand}}', '0') WHERE {short}"), &["I-9", "I-10"]),
+        (format!("UPDATE orders SET refusal = jsonb_set(refusal, '{{refusal,lines,0,seen,0,version}}', '1') WHERE {short}"), &["I-9", "I-10"]),
+        (format!("UPDATE orders SET refusal = jsonb_set(refusal, '{{refusal,lines}}', '[]') WHERE {short}"), &["I-9", "I-10"]),
+        (format!("UPDATE orders SET refusal = jsonb_set(refusal, '{{lines,0,qty}}', '1') WHERE {short}"), &["I-10"]),
+        ("UPDATE orders SET refusal = jsonb_set(refusal, '{refusal,productIds}', jsonb_build_array(line ->> 'productId')),
+             decided_at = decided_at + interval '1 hour'
+           FROM (SELECT id AS order_id, jsonb_array_elements(refusal -> 'lines') AS line FROM orders
+                 WHERE refusal -> 'refusal' ->> 'reason' = 'unknown-product') l
+           JOIN variants v ON v.id = (line ->> 'variantId')::uuid WHERE orders.id = l.order_id".to_owned(), &["I-9", "I-10"]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_and_replay_find_what_was_doctored() {
+    let app = TestApp::start().await;
+    let (product, other) = (app.product(5).await, app.product(100).await);
+    for quantity in [3, 1, 4, 1] {
+        app.client.order_and_wait(&[(product, quantity), (other, 1)]).await;
+    }
+    assert_eq!(app.client.order_and_wait(&[(Uuid::new_v4(), 1), (other, 1)]).await.status, 422);
+    assert_eq!(app.client.order_and_wait(&[(other, 2)]).await.status, 201);
+    let mut connection = app.database().await;
+    for (change, expected) in changes() {
+        let broken = broken_by(&mut connection, &change).await;
+        assert_eq!(broken.is_empty(), expected.is_empty(), "{broken:?}: {change}");
+        let missing: Vec<_> = expected.iter().filter(|wanted| !broken.iter().any(|found| found == *wanted)).collect();
+        assert!(missing.is_empty(), "{missing:?} are not found broken, but {broken:?}: {change}");
+    }
+    let (holds, verified) = ask(&app, &["verify"]).await;
+    assert!(holds && verified["holds"] == true, "{verified}");
+    let told = read(&app, &["verify"]).await;
+    assert!((1..=10).all(|n| told.contains(&format!("I-{n} "))), "every invariant is told of: {told}");
+
+    // And as an operator would see it.
+    sqlx::query("UPDATE orders SET total_amount = total_amount + 1 WHERE status = 'paid'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert!(!ask(&app, &["verify"]).await.0);
+    let told = read(&app, &["verify"]).await;
+    assert!(
+        told.contains("BROKEN by 4") && told.contains("an order holds less or more than its total says: order"),
+        "{told}"
+    );
+    let mut differences = 0;
+    for partition in ["0", "1", "2", "3"] {
+        let (same, replay) = ask(&app, &["replay", partition]).await;
+        assert_eq!(same, replay["differences"] == 0, "{replay}");
+        differences += replay["differences"].as_i64().unwrap();
+    }
+    assert_eq!(differences, 4);
+    assert!(!ask(&app, &["replay", "4"]).await.0, "there is no such partition");
+    sqlx::query("UPDATE orders SET total_amount = total_amount - 1 WHERE status = 'paid'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    app.finish().await;
+}

@@ -1,0 +1,20 @@
+//! Messages as somebody past the api might write them.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// An order of one line.
+#[must_use]
+pub fn order(id: Uuid, account: Uuid, product: Uuid, quantity: i64, customer: &str) -> Value {
+    json!({ "PlaceOrderV1": {
+        "head": { "id": id, "accountId": account, "acceptedAt": "2026-01-01T00:00:00Z" },
+        "customerId": customer,
+        "items": [{ "productId": product, "variantId": product, "qty": quantity }],
+    }})
+}
+
+/// A message that holds these commands.
+#[must_use]
+pub fn message(commands: &[Value]) -> Vec<u8> {
+    json!({ "commands": commands }).to_string().into_bytes()
+}
