@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::addresses;
 use crate::catalogue::product_id;
 use crate::keys::Keys;
 
@@ -31,7 +32,22 @@ See what is on hand:
 
   curl -s http://{http}/products/{mug}/stock -H 'Authorization: Bearer {client}'
 
+See who decides what, and check every invariant (--help tells what else there is):
+
+  {program} consumer partitions
+  {program} consumer verify
+
 Ctrl-C stops everything; what was ordered is kept."#,
+        program = program(data),
         logs = data.join("log").display(),
     );
+}
+
+/// How to run this program again for the same data.
+fn program(data: &Path) -> String {
+    let run = "cargo run -q --release --";
+    match std::path::absolute(addresses::DATA) {
+        Ok(default) if default == data => run.to_owned(),
+        _ => format!("{}={} {run}", addresses::VARIABLE, data.display()),
+    }
 }

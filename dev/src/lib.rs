@@ -8,10 +8,12 @@
 //! | `keys` | a client's and an operator's key, the same at each start |
 //! | `catalogue` | the demo products |
 //! | `banner` | what to try |
+//! | `addresses` | where the private servers are, for operators' commands |
 //!
 //! One executable plays every part: started again with the name of a part as its first argument it is that part. So one
 //! build is all there is to run, and each part can be killed by itself.
 
+mod addresses;
 mod banner;
 mod catalogue;
 mod children;
@@ -22,7 +24,6 @@ mod up;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use common::config::environment;
 use common::steps::Steps;
 
 /// Plays the part that the command line names; by default, everything.
@@ -34,11 +35,11 @@ pub fn main(steps: Steps) -> ExitCode {
         Some(servers::GUARD_ARGUMENT) => servers::guard::main(arguments.skip(1)),
         Some(children::API) => {
             arguments.next();
-            api::program::main(arguments, &environment, steps, children::stop_with_parent())
+            api::program::main(arguments, &addresses::lookup, steps, children::stop_with_parent())
         }
         Some(children::CONSUMER) => {
             arguments.next();
-            consumer::program::main(arguments, &environment, steps, children::stop_with_parent())
+            consumer::program::main(arguments, &addresses::lookup, steps, children::stop_with_parent())
         }
         _ => up::main(),
     }

@@ -5,10 +5,15 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::addresses;
+
 /// Runs all of Onhand on this machine: private PostgreSQL and RabbitMQ, the api, consumers, and a demo catalogue.
 ///
 /// Where `DATABASE_URL` or `AMQP_URL` is set, that server is used instead of a private one. Every setting of the api and of
 /// the consumers (see .env.example) is passed on to them.
+///
+/// `onhand consumer COMMAND` and `onhand api COMMAND` (from another terminal, in the same folder) ask what is running: see
+/// `onhand consumer --help`.
 #[derive(Debug, Parser)]
 #[command(name = "onhand", version)]
 pub(crate) struct Options {
@@ -17,7 +22,7 @@ pub(crate) struct Options {
     pub(crate) http: SocketAddr,
 
     /// Where data, keys and logs are kept
-    #[arg(long, value_name = "DIR", default_value = ".onhand")]
+    #[arg(long, value_name = "DIR", env = addresses::VARIABLE, default_value = addresses::DATA)]
     pub(crate) data: PathBuf,
 
     /// How many consumers share the partitions

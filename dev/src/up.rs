@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::children::{API, CONSUMER, Part};
 use crate::keys::Keys;
 use crate::options::Options;
-use crate::{banner, catalogue};
+use crate::{addresses, banner, catalogue};
 
 const READY_SECONDS_MAX: u64 = 60;
 const CONNECT_SECONDS_MAX: u64 = 10;
@@ -158,6 +158,7 @@ async fn serve(
     let settings = db::setup::migrate(&mut connection, servers.partitions).await?;
     let keys = Keys::load(data)?;
     let operator = keys.register(&mut connection).await?;
+    let _kept = addresses::keep(data, servers)?;
     for part in parts(options, data, servers) {
         running.spawn(part.run(stop.clone()));
     }
