@@ -64,11 +64,7 @@ async fn an_api_killed_after_its_publish_has_kept_the_order() {
     let marker = folder.path().join("reached");
     let mut settings = app.settings.clone();
     settings.push(stop_at(Step::Published, 1, &marker));
-    let port = free_port().await;
-    settings.push(("ONHAND_HTTP", format!("127.0.0.1:{port}")));
-    let mut doomed = Process::start(&["api"], &settings);
-    let client = tests::http::Client::new(format!("http://127.0.0.1:{port}"), tests::app::CLIENT_KEY);
-    until_ready(&client).await;
+    let (mut doomed, client) = Process::api(&settings).await;
     let headers = [("idempotency-key", "once")];
     let body = tests::http::order(&[(product, 2)]).to_string().into_bytes();
     let cut_off = client.send(reqwest::Method::POST, "/orders", &headers, Some(body));
@@ -137,12 +133,7 @@ async fn a_consumer_that_is_stopped_under_load_finishes_its_batch_and_hands_over
 async fn an_api_that_is_stopped_under_load_answers_what_it_has_begun() {
     let app = TestApp::start().await;
     let product = app.product(1_000).await;
-    let port = free_port().await;
-    let mut settings = app.settings.clone();
-    settings.push(("ONHAND_HTTP", format!("127.0.0.1:{port}")));
-    let mut stopped = Process::start(&["api"], &settings);
-    let client = tests::http::Client::new(format!("http://127.0.0.1:{port}"), tests::app::CLIENT_KEY);
-    until_ready(&client).await;
+    let (mut stopped, client) = Process::api(&app.settings).await;
     let body = tests::http::order(&[(product, 1)]).to_string().into_bytes();
     let order = async || {
         let mut answers = Vec::new();
@@ -166,16 +157,4 @@ async fn an_api_that_is_stopped_under_load_answers_what_it_has_begun() {
     }
     assert_eq!(app.client.available(product).await, 1_000 - confirmed, "every order was answered");
     app.finish().await;
-}
-
-async fn until_ready(client: &tests::http::Client) {
-    tests::until("the api is ready", async || {
-        let answer = client.send(reqwest::Method::GET, "/readyz", &[], None).await;
-        answer.is_ok_and(|answer| answer.status == 200)
-    })
-    .await;
-}
-
-async fn free_port() -> u16 {
-    tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port()
 }

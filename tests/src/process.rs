@@ -2,7 +2,12 @@
 
 use std::process::{ExitStatus, Stdio};
 
+use reqwest::Method;
+use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, Command};
+
+use crate::app::CLIENT_KEY;
+use crate::http::Client;
 
 /// Runs the program under test to its end; answers how it ended and what it printed.
 pub async fn output(arguments: &[&str], settings: &[(&str, String)]) -> (ExitStatus, String) {
@@ -31,6 +36,21 @@ impl Process {
         Self { child, life_line }
     }
 
+    /// Starts an api on a port of its own and waits until it is ready; answers with a client of it.
+    pub async fn api(settings: &[(&'static str, String)]) -> (Self, Client) {
+        let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+        let mut settings = settings.to_vec();
+        settings.push(("ONHAND_HTTP", free.to_string()));
+        let api = Self::start(&["api"], &settings);
+        let client = Client::new(format!("http://{free}"), CLIENT_KEY);
+        crate::until("the api is ready", async || {
+            let answer = client.send(Method::GET, "/readyz", &[], None).await;
+            answer.is_ok_and(|answer| answer.status == 200)
+        })
+        .await;
+        (api, client)
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -51,4 +71,22 @@ impl Process {
     pub fn id(&self) -> u32 {
         self.child.id().unwrap()
     }
+
+    /// What it holds of the machine's memory.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let kib = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        Memory { resident_mib: kib("VmRSS") / 1_024, peak_mib: kib("VmHWM") / 1_024 }
+    }
+}
+
+/// A process's resident memory (`proc(5)`), now and at its most so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    pub resident_mib: u64,
+    pub peak_mib: u64,
 }
