@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod backpressure;
 mod bad_input;
+mod cluster;
 mod dead_letters;
 mod exactly_once;
 mod idempotency;

@@ -4,10 +4,11 @@
 //! | --- | --- |
 //! | `shared` | one private PostgreSQL and RabbitMQ for all tests of a run |
 //! | [`app`] | the system of one test, in this process: an api, consumers, accounts, products |
+//! | [`broker`] | brokers of one test's own, to be hurt |
 //! | [`http`] | a client of it |
 //! | [`load`] | orders by the thousand, and what was said of each |
 //! | [`process`] | parts of the system as processes that can be killed |
-//! | [`proxy`] | a network between two programs that can be cut |
+//! | [`proxy`] | a network between two programs that can be cut, or hang |
 //! | [`raw`] | messages as somebody past the api might write them |
 //! | [`steps`] | where a program under test stops |
 //! | [`until`] | waiting for a condition, bounded |
@@ -16,6 +17,7 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a harness fails by panicking")]
 
 pub mod app;
+pub mod broker;
 pub mod http;
 pub mod load;
 pub mod process;

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::layout::Layout;
 use crate::postgres::Postgres;
 use crate::rabbitmq::RabbitMq;
-use crate::{Fault, Spec, Told, install};
+use crate::{Ask, Asked, Spec, Told, install};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -39,9 +39,9 @@ fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let spec = arguments.next().and_then(|spec| spec.into_string().ok()).context("the guard is told nothing")?;
     let spec: Spec = serde_json::from_str(&spec)?;
     outlive_signals()?;
-    let faults = listen();
+    let asks = listen();
     let mut running = Running { layout: Layout::take(&spec.data, &progress)?, postgres: None, rabbitmq: None };
-    let result = running.start(&spec).and_then(|()| running.watch(&faults));
+    let result = running.start(&spec).and_then(|()| running.watch(&asks));
     let stopped = running.stop();
     let data = running.layout.data.clone();
     drop(running);
@@ -90,12 +90,12 @@ impl Running {
     }
 
     /// Until the parent is gone, or a server has ended by itself.
-    fn watch(&mut self, faults: &mpsc::Receiver<Fault>) -> Result<()> {
+    fn watch(&mut self, asks: &mpsc::Receiver<Asked>) -> Result<()> {
         loop {
-            match faults.recv_timeout(LOOK_EVERY) {
-                Ok(fault) => {
-                    self.make(fault)?;
-                    tell(&Told::Done(fault));
+            match asks.recv_timeout(LOOK_EVERY) {
+                Ok(Asked { number, ask }) => {
+                    let result = self.answer(ask).map_err(|error| format!("{error:#}"));
+                    tell(&Told::Answer { number, result });
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -109,18 +109,22 @@ impl Running {
         }
     }
 
-    fn make(&mut self, fault: Fault) -> Result<()> {
+    fn answer(&mut self, ask: Ask) -> Result<String> {
         let (layout, missing) = (&self.layout, "there is no such private server");
-        match fault {
-            Fault::KillBroker(index) => self.rabbitmq.as_mut().context(missing)?.kill(index),
-            Fault::StartBroker(index) => {
+        match ask {
+            Ask::KillBroker(index) => self.rabbitmq.as_mut().context(missing)?.kill(index)?,
+            Ask::StartBroker(index) => {
                 let rabbitmq = self.rabbitmq.as_mut().context(missing)?;
                 rabbitmq.run(layout, index)?;
-                rabbitmq.wait_for(layout, index)
+                rabbitmq.wait_for(layout, index)?;
             }
-            Fault::KillPostgres => self.postgres.as_mut().context(missing)?.kill(),
-            Fault::StartPostgres => self.postgres.as_mut().context(missing)?.run(layout),
+            Ask::Rabbitmqctl { index, arguments } => {
+                return self.rabbitmq.as_ref().context(missing)?.ctl(layout, index, &arguments);
+            }
+            Ask::KillPostgres => self.postgres.as_mut().context(missing)?.kill()?,
+            Ask::StartPostgres => self.postgres.as_mut().context(missing)?.run(layout)?,
         }
+        Ok(String::new())
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -131,19 +135,22 @@ impl Running {
 }
 
 /// Hears what the parent asks for; the channel closes when the parent is gone.
-fn listen() -> mpsc::Receiver<Fault> {
-    let (sender, faults) = mpsc::channel();
+fn listen() -> mpsc::Receiver<Asked> {
+    let (sender, asks) = mpsc::channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { return };
             match serde_json::from_str(&line) {
-                Ok(fault) if sender.send(fault).is_ok() => {}
-                Ok(_) => return,
+                Ok(asked) => {
+                    if sender.send(asked).is_err() {
+                        return;
+                    }
+                }
                 Err(error) => tell(&Told::Error(format!("the guard was asked for what it does not know: {error}"))),
             }
         }
     });
-    faults
+    asks
 }
 
 fn progress(text: &str) {

@@ -222,11 +222,10 @@ fn find_user(users: &str, name: &str) -> Option<User> {
 }
 
 /// Makes a file that only its owner can read.
-pub(crate) fn write_private(path: &Path, contents: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, contents: &str) -> std::io::Result<()> {
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.write_all(contents.as_bytes())?;
-    Ok(())
+    file.write_all(contents.as_bytes())
 }
 
 /// Deletes what this module and the servers have made, and nothing else.

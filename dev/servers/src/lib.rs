@@ -79,17 +79,34 @@ struct Spec {
 #[serde(rename_all = "kebab-case")]
 enum Told {
     Progress(String),
-    Ready { database_url: String, amqp_urls: Vec<String> },
+    Ready {
+        database_url: String,
+        amqp_urls: Vec<String>,
+    },
+    /// The guard ends.
     Error(String),
-    Done(Fault),
+    /// To what it was asked under this number: what a command has printed, or why it could not be done.
+    Answer {
+        number: u64,
+        result: Result<String, String>,
+    },
 }
 
-/// What the guard is asked to do to its servers, one JSON line each. For tests of what must survive it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What the guard is asked, one JSON line each, with a number: an answer that nobody waits for any more is not taken for
+/// another's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Asked {
+    number: u64,
+    ask: Ask,
+}
+
+/// What the guard does to its servers. For tests of what must survive it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Fault {
+enum Ask {
     KillBroker(usize),
     StartBroker(usize),
+    Rabbitmqctl { index: usize, arguments: Vec<String> },
     KillPostgres,
     StartPostgres,
 }
@@ -100,6 +117,7 @@ pub struct Servers {
     guard: Child,
     asks: ChildStdin,
     tells: Lines<BufReader<ChildStdout>>,
+    asked: u64,
     database_url: String,
     amqp_urls: Vec<String>,
 }
@@ -131,7 +149,7 @@ impl Servers {
             .map_err(Error::Spawn)?;
         let (asks, tells) = guard.stdin.take().zip(guard.stdout.take()).ok_or(Error::Ended)?;
         let tells = BufReader::new(tells).lines();
-        let mut servers = Self { guard, asks, tells, database_url: String::new(), amqp_urls: Vec::new() };
+        let mut servers = Self { guard, asks, tells, asked: 0, database_url: String::new(), amqp_urls: Vec::new() };
         loop {
             match servers.told().await {
                 Some(Told::Progress(text)) => progress(&text),
@@ -140,7 +158,7 @@ impl Servers {
                     return Ok(servers);
                 }
                 Some(Told::Error(text)) => return Err(Error::Guard(text)),
-                Some(Told::Done(_)) => {}
+                Some(Told::Answer { .. }) => {}
                 None => return Err(Error::Ended),
             }
         }
@@ -179,7 +197,7 @@ impl Servers {
         loop {
             match self.told().await {
                 Some(Told::Error(text)) => return Error::Guard(text),
-                Some(Told::Progress(_) | Told::Ready { .. } | Told::Done(_)) => {}
+                Some(Told::Progress(_) | Told::Ready { .. } | Told::Answer { .. }) => {}
                 None => return Error::Ended,
             }
         }
@@ -188,9 +206,9 @@ impl Servers {
     /// Kills a broker, as a crash would.
     ///
     /// # Errors
-    /// Where the guard is gone.
+    /// Where there is no such broker or the guard is gone.
     pub async fn kill_broker(&mut self, index: usize) -> Result<(), Error> {
-        self.ask(Fault::KillBroker(index)).await
+        self.ask(Ask::KillBroker(index)).await.map(drop)
     }
 
     /// Starts a killed broker again, at the same address, and waits until it takes connections.
@@ -198,7 +216,17 @@ impl Servers {
     /// # Errors
     /// Where it does not start.
     pub async fn start_broker(&mut self, index: usize) -> Result<(), Error> {
-        self.ask(Fault::StartBroker(index)).await
+        self.ask(Ask::StartBroker(index)).await.map(drop)
+    }
+
+    /// Runs `rabbitmqctl` with these arguments against a broker; answers with what it prints. What it prints for people
+    /// alone is left out (`--quiet`).
+    ///
+    /// # Errors
+    /// Where the command fails, with its message: the servers run on.
+    pub async fn rabbitmqctl(&mut self, index: usize, arguments: &[&str]) -> Result<String, Error> {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.ask(Ask::Rabbitmqctl { index, arguments }).await
     }
 
     /// Kills PostgreSQL, as a crash would.
@@ -206,7 +234,7 @@ impl Servers {
     /// # Errors
     /// Where the guard is gone.
     pub async fn kill_postgres(&mut self) -> Result<(), Error> {
-        self.ask(Fault::KillPostgres).await
+        self.ask(Ask::KillPostgres).await.map(drop)
     }
 
     /// Starts PostgreSQL again, at the same address, and waits until it has recovered.
@@ -214,18 +242,20 @@ impl Servers {
     /// # Errors
     /// Where it does not start.
     pub async fn start_postgres(&mut self) -> Result<(), Error> {
-        self.ask(Fault::StartPostgres).await
+        self.ask(Ask::StartPostgres).await.map(drop)
     }
 
-    async fn ask(&mut self, fault: Fault) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(&fault).map_err(|error| Error::Guard(error.to_string()))?;
+    async fn ask(&mut self, ask: Ask) -> Result<String, Error> {
+        self.asked += 1;
+        let asked = Asked { number: self.asked, ask };
+        let mut line = serde_json::to_vec(&asked).map_err(|error| Error::Guard(error.to_string()))?;
         line.push(b'\n');
         self.asks.write_all(&line).await.map_err(|_| Error::Ended)?;
         loop {
             match self.told().await {
-                Some(Told::Done(done)) if done == fault => return Ok(()),
+                Some(Told::Answer { number, result }) if number == self.asked => return result.map_err(Error::Guard),
                 Some(Told::Error(text)) => return Err(Error::Guard(text)),
-                Some(Told::Progress(_) | Told::Ready { .. } | Told::Done(_)) => {}
+                Some(Told::Progress(_) | Told::Ready { .. } | Told::Answer { .. }) => {}
                 None => return Err(Error::Ended),
             }
         }
@@ -243,4 +273,12 @@ impl Servers {
 /// Where servers are running on it or something can't be deleted.
 pub fn wipe(data: &Path) -> Result<(), Error> {
     layout::wipe(data).map_err(|error| Error::Guard(format!("{error:#}")))
+}
+
+/// Writes a file that its owner alone may read.
+///
+/// # Errors
+/// Where it can't be written.
+pub fn write_private(path: &Path, contents: &str) -> std::io::Result<()> {
+    layout::write_private(path, contents)
 }

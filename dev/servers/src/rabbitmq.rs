@@ -2,10 +2,10 @@
 //! nothing is shared with another Erlang system on the machine and nothing is left behind.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +18,12 @@ const USER: &str = "onhand";
 const START_SECONDS_MAX: u64 = 120;
 const STOP_SECONDS_MAX: u64 = 30;
 const EPMD_SECONDS_MAX: u64 = 5;
+/// Generous: it starts an Erlang node of its own, and some commands wait for others.
+const CTL_SECONDS_MAX: u64 = 120;
 const PROBE_MILLISECONDS_MAX: u64 = 500;
+
+/// Erlang's own listener is not for other machines.
+const LOOPBACK: &str = "-kernel inet_dist_use_interface {127,0,0,1}";
 
 struct Node {
     name: String,
@@ -83,7 +88,7 @@ impl RabbitMq {
 
     pub(crate) fn run(&mut self, layout: &Layout, index: usize) -> Result<()> {
         let name = self.node(index)?.name.clone();
-        let folder = layout.folder(&format!("rabbitmq/{name}"))?.canonicalize()?;
+        let folder = self.node_folder(layout, index)?;
         let configuration = folder.join("rabbitmq.conf");
         fs::write(&configuration, self.configuration(layout, index)?)?;
         let plugins = folder.join("enabled_plugins");
@@ -91,23 +96,18 @@ impl RabbitMq {
         for folder in ["mnesia", "log"] {
             layout.folder(&format!("rabbitmq/{name}/{folder}"))?;
         }
-        let (epmd_port, home) = (self.epmd_port.to_string(), self.folder.clone());
-        let mut command = layout.command(&self.program, &folder, &format!("rabbitmq-{name}"))?;
+        let mut command = self.command(layout, &self.program, index)?;
         let node = self.nodes.get_mut(index).context("no such broker")?;
         command
-            .env("HOME", home)
-            .env("RABBITMQ_NODENAME", format!("{name}@localhost"))
             .env("RABBITMQ_CONFIG_FILE", &configuration)
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", &plugins)
             .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
             .env("RABBITMQ_LOG_BASE", folder.join("log"))
             .env("RABBITMQ_DIST_PORT", node.dist_port.to_string())
-            .env("ERL_EPMD_PORT", epmd_port)
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             // Two schedulers per node are plenty on one machine; busy waiting would take what the others need.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
+                format!("-start_epmd false {LOOPBACK} +sbwt none +sbwtdcpu none +sbwtdio none"),
             )
             // The script then replaces itself by the node, so the process we started is the node.
             .env("RUNNING_UNDER_SYSTEMD", "1")
@@ -127,6 +127,42 @@ impl RabbitMq {
             Waited::Ended => bail!("RabbitMQ has ended: {}", layout.last_words(&log)),
             Waited::TooLong => bail!("RabbitMQ did not start in {START_SECONDS_MAX} s: {}", layout.last_words(&log)),
         }
+    }
+
+    /// Runs `rabbitmqctl` against a node; answers with what it prints.
+    pub(crate) fn ctl(&self, layout: &Layout, index: usize, arguments: &[String]) -> Result<String> {
+        // Files, and not pipes: nobody has to read while it is waited for.
+        let (output, errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let mut command = self.command(layout, &self.program.with_file_name("rabbitmqctl"), index)?;
+        command.env("RABBITMQ_CTL_ERL_ARGS", LOOPBACK).arg("--quiet").args(arguments);
+        let mut child = command.stdout(output.try_clone()?).stderr(errors.try_clone()?).spawn()?;
+        let waited = process::until(&mut child, Duration::from_secs(CTL_SECONDS_MAX), || false)?;
+        if waited == Waited::TooLong {
+            child.kill()?;
+        }
+        let (status, name) = (child.wait()?, arguments.join(" "));
+        match waited {
+            Waited::TooLong => bail!("rabbitmqctl {name} did not end in {CTL_SECONDS_MAX} s"),
+            Waited::Works | Waited::Ended if status.success() => whole(output),
+            Waited::Works | Waited::Ended => bail!("rabbitmqctl {name} has failed: {}", whole(errors)?.trim()),
+        }
+    }
+
+    /// A command of a node's own surroundings.
+    fn command(&self, layout: &Layout, program: &Path, index: usize) -> Result<Command> {
+        let name = &self.node(index)?.name;
+        let mut command = layout.command(program, &self.node_folder(layout, index)?, &format!("rabbitmq-{name}"))?;
+        command
+            // Where the cookie is.
+            .env("HOME", &self.folder)
+            .env("RABBITMQ_NODENAME", format!("{name}@localhost"))
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1");
+        Ok(command)
+    }
+
+    fn node_folder(&self, layout: &Layout, index: usize) -> Result<PathBuf> {
+        Ok(layout.folder(&format!("rabbitmq/{}", self.node(index)?.name))?.canonicalize()?)
     }
 
     fn configuration(&self, layout: &Layout, index: usize) -> Result<String> {
@@ -193,6 +229,13 @@ impl RabbitMq {
 
 fn pid_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.pid"))
+}
+
+fn whole(mut file: fs::File) -> Result<String> {
+    file.rewind()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Sends the protocol header and looks for the first frame of a greeting (AMQP 0-9-1, section 4.2.2).
