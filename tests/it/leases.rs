@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use common::db::PgConnection;
 use common::db::partitions::figures;
 use common::partition::partition_of;
+use common::queue::{Incoming, Subscription};
 use common::steps::Step;
 use futures_util::future::{join, join_all};
+use serde_json::json;
 use tests::app::{TestApp, Wanted};
 use tests::load::{Pace, Said, place};
 use tests::process::Process;
+use tests::raw::message;
 use tests::steps::stop_at;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -252,4 +256,40 @@ async fn a_writer_whose_epoch_has_passed_is_stopped_by_the_fence_alone() {
     assert_eq!(app.client.outcome(accepted.id()).await["outcome"]["status"], 201);
     assert!(late.stop().await.success());
     app.finish().await;
+}
+
+/// Subscribes to partition 0 beside any consumer.
+async fn subscribe(app: &TestApp, id: u64) -> (Subscription, mpsc::Receiver<Incoming>) {
+    let (sink, incoming) = mpsc::channel(100);
+    let connection = app.broker().await;
+    (Subscription::open(&connection, &app.topology, 0, id, 100, sink).await.unwrap(), incoming)
+}
+
+async fn next(incoming: &mut mpsc::Receiver<Incoming>) -> Vec<u8> {
+    match incoming.recv().await.unwrap() {
+        Incoming::Message(message) => message.body,
+        Incoming::Ended { .. } => panic!("the subscription has ended"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_serves_one_subscriber_at_a_time_and_gives_back_in_order_what_it_leaves() {
+    let mut app = TestApp::with(Wanted::default()).await;
+    let (first, mut of_first) = subscribe(&app, 1).await;
+    let (second, mut of_second) = subscribe(&app, 2).await;
+    let commands: Vec<Vec<u8>> = (0..10).map(|n| message(&[json!(n)])).collect();
+    for command in &commands {
+        app.publish(0, command).await;
+    }
+    for command in &commands {
+        assert_eq!(&next(&mut of_first).await, command);
+    }
+    assert!(of_second.try_recv().is_err(), "the second waits");
+    first.close().await;
+    for command in &commands {
+        assert_eq!(&next(&mut of_second).await, command, "all of them, in order");
+    }
+    second.close().await;
+    app.start_consumer(common::steps::Steps::none());
+    app.finish_with_dead_letters(10).await;
 }

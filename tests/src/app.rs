@@ -253,9 +253,14 @@ impl TestApp {
         sqlx::query_scalar(rollbacks).fetch_one(connection).await.unwrap()
     }
 
+    /// The test's own connection to the broker, past any proxy.
+    pub async fn broker(&self) -> Arc<lapin::Connection> {
+        self.link.clone().connected().await
+    }
+
     /// Messages that wait in a queue.
     pub async fn waiting(&self, queue: &str) -> u32 {
-        let connection = self.link.clone().connected().await;
+        let connection = self.broker().await;
         Topology::depth(&connection, queue).await.unwrap().map_or(0, |depth| depth.messages)
     }
 
@@ -266,7 +271,7 @@ impl TestApp {
 
     /// Publishes anything to any exchange.
     pub async fn publish_to(&self, exchange: &str, key: &str, payload: &[u8]) {
-        let connection = self.link.clone().connected().await;
+        let connection = self.broker().await;
         let channel = connection.create_channel().await.unwrap();
         channel
             .basic_publish(
@@ -307,7 +312,7 @@ impl TestApp {
         let mut connection = self.database().await;
         assert_eq!(db::dead_letters::count(&mut connection).await.unwrap(), dead_letters, "dead letters");
         self.verify(&mut connection).await;
-        let broker = self.link.clone().connected().await;
+        let broker = self.broker().await;
         self.topology.delete(&broker).await.unwrap();
         self.stop.cancel();
         while let Some(ended) = self.running.join_next().await {
