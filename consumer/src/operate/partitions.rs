@@ -8,14 +8,22 @@ use common::program::Failure;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Operator;
 use super::table::{NONE, seconds, table};
-use super::{Broker, Operator};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How many seconds decisions are counted for
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     sample: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    partitions: Vec<Partition>,
+    /// Messages that had no queue: consumers put them back within seconds.
+    unroutable_messages: u32,
 }
 
 #[derive(Serialize)]
@@ -60,13 +68,9 @@ pub(super) async fn show(operator: &Operator<'_>, options: &Options) -> Result<(
             partitions.push(partition);
         }
     }
-    let stray = stray(&broker).await?;
-    operator.print(&partitions, || human(&partitions, stray))
-}
-
-/// Messages in the queue of what could not be routed.
-async fn stray(broker: &Broker) -> Result<u32, Failure> {
-    Ok(broker.depth(&broker.topology.unroutable()).await?.map_or(0, |depth| depth.messages))
+    let unroutable = broker.depth(&broker.topology.unroutable()).await?;
+    let view = View { partitions, unroutable_messages: unroutable.map_or(0, |depth| depth.messages) };
+    operator.print(&view, || human(&view))
 }
 
 fn partition(now: &Figures, before: &Figures, elapsed: f64, backlog: Option<u32>) -> Partition {
@@ -87,9 +91,9 @@ fn partition(now: &Figures, before: &Figures, elapsed: f64, backlog: Option<u32>
     }
 }
 
-fn human(partitions: &[Partition], stray: u32) -> String {
+fn human(view: &View) -> String {
     let titles = ["partition#", "owner", "epoch#", "backlog#", "oldest#", "decided/s#", "avg batch#", "decided#", ""];
-    let rows = partitions.iter().map(|partition| {
+    let rows = view.partitions.iter().map(|partition| {
         let oldest = partition.oldest_waiting_seconds;
         vec![
             partition.partition.to_string(),
@@ -108,8 +112,9 @@ fn human(partitions: &[Partition], stray: u32) -> String {
         ]
     });
     let mut text = table(&titles, rows);
-    if stray > 0 {
-        text.push_str(&format!("\n{stray} messages had no queue; consumers put them back within seconds"));
+    if view.unroutable_messages > 0 {
+        let n = view.unroutable_messages;
+        text.push_str(&format!("\n{n} messages had no queue; consumers put them back within seconds"));
     }
     text
 }
