@@ -8,7 +8,6 @@ use common::db::accounts::{self, Role};
 use common::db::{self, PgConnection};
 use common::queue::{Link, Topology};
 use common::steps::Steps;
-use secrecy::SecretString;
 use serde_json::json;
 use sqlx::Connection as _;
 use tokio::net::TcpListener;
@@ -26,6 +25,9 @@ const PARTITIONS: u16 = 4;
 /// A killed consumer is taken for dead after this.
 const LEASE: Duration = Duration::from_secs(3);
 
+/// Ids in one question to the database.
+const IDS_MAX: usize = 10_000;
+
 /// How often consumers may be stopped with messages unacknowledged.
 const DRAINS_MAX: u32 = 5;
 
@@ -36,6 +38,8 @@ pub struct Wanted {
     pub consumers: usize,
     /// Whether the programs of this process reach both servers through proxies that can be cut.
     pub proxies: bool,
+    /// Brokers of the test's own instead of the shared one: one or several addresses, separated by commas.
+    pub amqp_url: Option<String>,
     /// More settings of the api and the consumers.
     pub settings: Vec<(&'static str, String)>,
 }
@@ -80,7 +84,7 @@ impl TestApp {
         let database_url = create_database(shared, &name).await;
         let settings = vec![
             ("DATABASE_URL", database_url.clone()),
-            ("AMQP_URL", shared.amqp_url.clone()),
+            ("AMQP_URL", wanted.amqp_url.unwrap_or_else(|| shared.amqp_url.clone())),
             ("ONHAND_QUEUE_PREFIX", format!("{name}-{}", std::process::id())),
             ("ONHAND_PARTITIONS", PARTITIONS.to_string()),
             ("ONHAND_LEASE_MS", LEASE.as_millis().to_string()),
@@ -92,10 +96,9 @@ impl TestApp {
         let (api_settings, proxies) =
             if wanted.proxies { through_proxies(&settings).await } else { (settings.clone(), None) };
         let stop = CancellationToken::new();
-        let queues = read_servers(&settings).queues;
-        let topology = Arc::new(Topology::new(&queues, PARTITIONS));
-        let urls = [SecretString::from(shared.amqp_url.clone())];
-        let link = Link::open(&urls, name, Arc::clone(&topology), stop.clone()).unwrap();
+        let servers = read_servers(&settings);
+        let topology = Arc::new(Topology::new(&servers.queues, PARTITIONS));
+        let link = Link::open(&servers.amqp_urls, name, Arc::clone(&topology), stop.clone()).unwrap();
         let mut app = Self {
             client: Client::new(String::new(), CLIENT_KEY),
             other: Client::new(String::new(), OTHER_KEY),
@@ -209,6 +212,24 @@ impl TestApp {
         sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(connection).await.unwrap()
     }
 
+    /// Of these orders, those that are decided.
+    pub async fn decided(&self, connection: &mut PgConnection, ids: &[Uuid]) -> usize {
+        let mut decided = 0;
+        for ids in ids.chunks(IDS_MAX) {
+            let count = sqlx::query_scalar("SELECT count(*) FROM orders WHERE id = ANY($1)");
+            let count: i64 = count.bind(ids).fetch_one(&mut *connection).await.unwrap();
+            decided += usize::try_from(count).unwrap();
+        }
+        decided
+    }
+
+    /// Decisions of each partition so far, of orders and of everything else: cheap to ask for, however many they are.
+    pub async fn decisions(&self, connection: &mut PgConnection) -> Vec<u64> {
+        let decisions = "SELECT sequence FROM partitions ORDER BY partition";
+        let decisions: Vec<i64> = sqlx::query_scalar(decisions).fetch_all(connection).await.unwrap();
+        decisions.into_iter().map(|sequence| u64::try_from(sequence).unwrap()).collect()
+    }
+
     /// Transactions of the test's database that were rolled back.
     pub async fn rollbacks(&self, connection: &mut PgConnection) -> i64 {
         let rollbacks = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
@@ -238,6 +259,20 @@ impl TestApp {
         channel.close(200, "done".into()).await.unwrap();
     }
 
+    /// Waits until nothing is left in the queues, and stops the consumers. What one holds unacknowledged, or a dead one
+    /// held a moment ago, is not counted as waiting: so it is counted when all have stopped.
+    pub async fn drain(&mut self) {
+        for _ in 0..DRAINS_MAX {
+            crate::until("the queues are drained", async || self.undecided().await == 0).await;
+            self.stop_consumers().await;
+            if self.undecided().await == 0 {
+                return;
+            }
+            self.start_consumer(Steps::none());
+        }
+        panic!("messages come back again and again");
+    }
+
     /// Everything accepted is decided, every invariant holds, the queues are drained; then all is stopped and deleted.
     pub async fn finish(self) {
         self.finish_with_dead_letters(0).await;
@@ -261,20 +296,6 @@ impl TestApp {
 }
 
 impl TestApp {
-    /// Waits until nothing is left in the queues, and stops the consumers. What one holds unacknowledged, or a dead one
-    /// held a moment ago, is not counted as waiting: so it is counted when all have stopped.
-    async fn drain(&mut self) {
-        for _ in 0..DRAINS_MAX {
-            crate::until("the queues are drained", async || self.undecided().await == 0).await;
-            self.stop_consumers().await;
-            if self.undecided().await == 0 {
-                return;
-            }
-            self.start_consumer(Steps::none());
-        }
-        panic!("messages come back again and again");
-    }
-
     async fn undecided(&self) -> u32 {
         let mut waiting = 0;
         for partition in 0..PARTITIONS {

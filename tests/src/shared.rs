@@ -38,7 +38,7 @@ pub(crate) async fn servers() -> &'static Shared {
 }
 
 /// A folder that the servers' user can enter; the guard deletes it.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let folder = tempfile::Builder::new().prefix("onhand-tests-").tempdir().unwrap().keep();
     std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     folder
