@@ -195,6 +195,7 @@ async fn a_backlog_of_any_length_costs_the_api_and_the_consumer_a_bounded_memory
     let before: u64 = app.decisions(&mut connection).await.iter().sum();
 
     let (api, client) = Process::api(&app.settings).await;
+    assert_eq!(client.get("/products").await.status, 200, "the key is known to the api");
     let (idle, accepted, began) = (api.memory(), Pace::default(), Instant::now());
     let said = place(&client, &products, 64, &accepted, || accepted.count() < number).await;
     let (busy, took) = (api.memory(), began.elapsed());
