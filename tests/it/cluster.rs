@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const BROKERS: usize = 3;
-/// Orders of each partition that must be decided for things to go on.
+/// Orders that must be accepted, and decided in each partition, for things to go on.
 const SOME: u64 = 50;
 /// For the whole test: brokers take their time to come back.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What goes on while brokers die.
-#[derive(Default)]
 struct Going {
     accepted: Pace,
-    decided: Pace,
+    /// Of each partition.
+    decided: Vec<Pace>,
 }
 
 impl Going {
@@ -41,15 +41,20 @@ impl Going {
     async fn watch(&self, app: &TestApp, stop: &CancellationToken) {
         let mut connection = app.database().await;
         tests::until_within(PATIENCE, "the test ends", async || {
-            self.decided.reached(app.decisions(&mut connection).await.iter().sum());
+            for (pace, decisions) in self.decided.iter().zip(app.decisions(&mut connection).await) {
+                pace.reached(decisions);
+            }
             stop.is_cancelled()
         })
         .await;
     }
 
     fn tell(&self, what: &str) {
-        let (accepted, decided) = (self.accepted.longest_pause(), self.decided.longest_pause());
-        tests::tell(&format!("{what}: no order accepted for {accepted:?}, none decided for {decided:?}"));
+        let accepted = self.accepted.longest_pause();
+        let decided = self.decided.iter().map(Pace::longest_pause).max().unwrap();
+        tests::tell(&format!(
+            "{what}: no order accepted for {accepted:?}, none of some partition decided for {decided:?}"
+        ));
     }
 }
 
@@ -78,7 +83,8 @@ async fn a_killed_leader_is_replaced_under_load_and_every_promise_is_kept() {
     let products: Vec<Uuid> = join_all((0..16).map(|_| app.product(1_000_000_000))).await;
     let loaded = app.topology.commands_queue(common::partition::partition_of(products[0], app.topology.partitions()));
     until_whole(&mut brokers, 0).await;
-    let (stop, going) = (CancellationToken::new(), Going::default());
+    let decided = (0..app.topology.partitions()).map(|_| Pace::default()).collect();
+    let (stop, going) = (CancellationToken::new(), Going { accepted: Pace::default(), decided });
     let load = place(&app.client, &products, 8, &going.accepted, || !stop.is_cancelled());
     let kills = async {
         let mut living = 0;
