@@ -11,40 +11,50 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const BROKERS: usize = 3;
-/// Orders that must be accepted, and decided, for things to go on.
-const SOME: u64 = 200;
+/// Orders that must be accepted, and decided in each partition, for things to go on.
+const SOME: u64 = 50;
 /// For the whole test: brokers take their time to come back.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What goes on while brokers die.
-#[derive(Default)]
 struct Going {
     accepted: Pace,
-    decided: Pace,
+    /// Of each partition.
+    decided: Vec<Pace>,
 }
 
 impl Going {
-    /// Waits until some more orders are accepted, and some more decided.
-    async fn goes_on(&self, when: &str) {
-        let (accepted, decided) = (self.accepted.count(), self.decided.count());
-        let what = format!("orders are accepted and decided {when}");
-        let more = async || self.accepted.count() > accepted + SOME && self.decided.count() > decided + SOME;
-        tests::until(&what, more).await;
+    /// Waits until orders are accepted, and some are decided in every partition.
+    async fn goes_on(&self, app: &TestApp, when: &str) {
+        let mut connection = app.database().await;
+        let before = app.decisions(&mut connection).await;
+        let accepted = self.accepted.count();
+        tests::until(&format!("orders are accepted and decided {when}"), async || {
+            let now = app.decisions(&mut connection).await;
+            let more = now.iter().zip(&before).all(|(now, before)| *now > before + SOME);
+            more && self.accepted.count() > accepted + SOME
+        })
+        .await;
     }
 
     /// Counts decisions until the test stops.
     async fn watch(&self, app: &TestApp, stop: &CancellationToken) {
         let mut connection = app.database().await;
         tests::until_within(PATIENCE, "the test ends", async || {
-            self.decided.reached(u64::try_from(app.decisions(&mut connection).await).unwrap());
+            for (pace, decisions) in self.decided.iter().zip(app.decisions(&mut connection).await) {
+                pace.reached(decisions);
+            }
             stop.is_cancelled()
         })
         .await;
     }
 
     fn tell(&self, what: &str) {
-        let (accepted, decided) = (self.accepted.longest_pause(), self.decided.longest_pause());
-        tests::tell(&format!("{what}: no order accepted for {accepted:?}, none decided for {decided:?}"));
+        let accepted = self.accepted.longest_pause();
+        let decided = self.decided.iter().map(Pace::longest_pause).max().unwrap();
+        tests::tell(&format!(
+            "{what}: no order accepted for {accepted:?}, none of some partition decided for {decided:?}"
+        ));
     }
 }
 
@@ -73,22 +83,23 @@ async fn a_killed_leader_is_replaced_under_load_and_every_promise_is_kept() {
     let products: Vec<Uuid> = join_all((0..16).map(|_| app.product(1_000_000_000))).await;
     let loaded = app.topology.commands_queue(common::partition::partition_of(products[0], app.topology.partitions()));
     until_whole(&mut brokers, 0).await;
-    let (stop, going) = (CancellationToken::new(), Going::default());
+    let decided = (0..app.topology.partitions()).map(|_| Pace::default()).collect();
+    let (stop, going) = (CancellationToken::new(), Going { accepted: Pace::default(), decided });
     let load = place(&app.client, &products, 8, &going.accepted, || !stop.is_cancelled());
     let kills = async {
         let mut living = 0;
         for round in ["first", "second"] {
-            going.goes_on("with every broker").await;
+            going.goes_on(&app, "with every broker").await;
             let doomed = leader_of(&mut brokers, living, &loaded).await;
             living = (doomed + 1) % BROKERS;
             going.tell(&format!("before the {round} kill"));
             brokers.kill_broker(doomed).await.unwrap();
-            going.goes_on("with a broker dead").await;
+            going.goes_on(&app, "with a broker dead").await;
             assert!(brokers.rabbitmqctl(doomed, &["status"]).await.is_err(), "it is dead");
             going.tell(&format!("the {round} leader, broker {}, is dead", doomed + 1));
             brokers.start_broker(doomed).await.unwrap();
             until_whole(&mut brokers, living).await;
-            going.goes_on("with the broker back").await;
+            going.goes_on(&app, "with the broker back").await;
             going.tell("it is back");
         }
         stop.cancel();

@@ -241,10 +241,11 @@ impl TestApp {
         decided
     }
 
-    /// Decisions so far, of orders and of everything else: cheap to ask for, however many they are.
-    pub async fn decisions(&self, connection: &mut PgConnection) -> i64 {
-        let decisions = "SELECT sum(sequence)::bigint FROM partitions";
-        sqlx::query_scalar(decisions).fetch_one(connection).await.unwrap()
+    /// Decisions of each partition so far, of orders and of everything else: cheap to ask for, however many they are.
+    pub async fn decisions(&self, connection: &mut PgConnection) -> Vec<u64> {
+        let decisions = "SELECT sequence FROM partitions ORDER BY partition";
+        let decisions: Vec<i64> = sqlx::query_scalar(decisions).fetch_all(connection).await.unwrap();
+        decisions.into_iter().map(|sequence| u64::try_from(sequence).unwrap()).collect()
     }
 
     /// Transactions of the test's database that were rolled back.

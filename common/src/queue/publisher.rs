@@ -5,7 +5,7 @@
 //! Within a partition messages are confirmed one after the other, so the order of confirms is the order of the queue (I-6).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
@@ -17,6 +17,9 @@ use crate::message;
 
 /// Delivery mode 2 of AMQP 0-9-1: kept on disk.
 const PERSISTENT: u8 = 2;
+
+/// A refused lane changes its channel, but not more often than this: a queue that is full notes each new channel.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Bounds of the publisher.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +100,7 @@ impl Publisher {
                     exchange: topology.commands_exchange(),
                     limits,
                     channel: KeptChannel::with_confirms(),
+                    renewed: None,
                 };
                 tokio::spawn(lane.run(waiting));
                 sender
@@ -131,6 +135,8 @@ struct Lane {
     exchange: String,
     limits: PublisherLimits,
     channel: KeptChannel,
+    /// When a refusal last made it change its channel.
+    renewed: Option<Instant>,
 }
 
 impl Lane {
@@ -193,11 +199,23 @@ impl Lane {
         let confirmed = publish_persistent(&channel, &self.exchange, &key, &payload);
         match tokio::time::timeout(self.limits.confirm, confirmed).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::QueueFull),
+            Ok(Ok(Confirmation::Nack(_))) => {
+                self.renew_channel();
+                Err(PublishError::QueueFull)
+            }
             // A returned message may belong to another publish (lapin attaches it to the next confirm): never success.
             Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::NotRequested)) | Ok(Err(_)) | Err(_) => {
                 Err(PublishError::Unconfirmed)
             }
+        }
+    }
+
+    /// The broker refuses what a full queue has no room for, and also what a channel brings first to a queue whose leader
+    /// has just died: up to RabbitMQ 3.10 it asks that dead leader for as long as the channel lives.
+    fn renew_channel(&mut self) {
+        if self.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY) {
+            self.renewed = Some(Instant::now());
+            self.channel = KeptChannel::with_confirms();
         }
     }
 
