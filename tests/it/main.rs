@@ -5,6 +5,7 @@
 mod accounts;
 mod backpressure;
 mod bad_input;
+mod cluster;
 mod dead_letters;
 mod exactly_once;
 mod idempotency;
