@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use common::db::accounts::{self, Principal, Role};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -17,15 +18,23 @@ use crate::state::{App, Slot, State};
 
 /// Most keys that are remembered, known and unknown ones each. Past it they are looked up anew.
 const REMEMBERED_MAX: usize = 100_000;
+/// Most look-ups at once. Who waits for its turn may find that another has asked for the same key.
+const LOOK_UPS_MAX: usize = 4;
 /// How long a key that is none is not looked up again.
 const UNKNOWN_SECONDS: u64 = 2;
 const KEY_BYTES_MAX: usize = 512;
 
 /// Keys by the hash of each; the keys themselves are not kept.
-#[derive(Default)]
 pub(crate) struct Keys {
     known: Mutex<HashMap<Hash, Principal>>,
     unknown: Mutex<HashMap<Hash, Instant>>,
+    look_ups: Semaphore,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { known: Mutex::default(), unknown: Mutex::default(), look_ups: Semaphore::new(LOOK_UPS_MAX) }
+    }
 }
 
 impl Keys {
@@ -95,6 +104,11 @@ impl FromRequestParts<Arc<Slot>> for Operator {
 }
 
 async fn look_up(state: &State, hash: Hash) -> Result<Principal, Error> {
+    let turn = tokio::time::timeout(state.config.database_wait, state.keys.look_ups.acquire());
+    let _turn = turn.await.map_err(|_| Error::Database(common::db::Error::TimedOut))?;
+    if let Some(recalled) = state.keys.recall(&hash) {
+        return recalled;
+    }
     let found = state.read(move |c| Box::pin(async move { accounts::find_keys(c, &[hash]).await })).await?;
     let principal = found.first().map(|(_, principal)| *principal);
     state.keys.remember(hash, principal);

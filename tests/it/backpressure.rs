@@ -24,7 +24,7 @@ fn assert_refused(answer: &Answer, why: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_its_partitions_orders_until_it_is_drained() {
-    const FULL: &str = "the partition's queue is full.";
+    const FULL: &str = "the partition's queue refuses: it is full, or has no leader now.";
     let least = ("ONHAND_QUEUE_BYTES_MAX", (1 << 16).to_string());
     let mut app = TestApp::with(Wanted { consumers: 1, settings: vec![least], ..Wanted::default() }).await;
     let partition = |product| partition_of(product, app.topology.partitions());

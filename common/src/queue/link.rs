@@ -86,6 +86,12 @@ impl Link {
         }
     }
 
+    /// Waits until there is no connection; returns at once where there is none.
+    pub async fn lost(&self) {
+        // An error says that the link was stopped: then there is none either.
+        drop(self.current.clone().wait_for(Option::is_none).await);
+    }
+
     /// Reports that a connection looks dead: it is closed and made anew. Of an earlier connection it says nothing new.
     pub fn suspect(&self, connection: &Arc<Connection>) {
         if self.current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {

@@ -52,8 +52,8 @@ pub enum PublishError {
     Unavailable,
     #[error("the broker takes no messages: a memory or disk alarm")]
     Blocked,
-    #[error("the partition's queue is full")]
-    QueueFull,
+    #[error("the partition's queue refuses: it is full, or has no leader now")]
+    Refused,
     #[error("too many commands are in flight")]
     Overloaded,
     /// Sent but not confirmed: it may be decided or not.
@@ -66,7 +66,7 @@ impl PublishError {
     #[must_use]
     pub fn is_certain(self) -> bool {
         match self {
-            Self::Unavailable | Self::Blocked | Self::QueueFull | Self::Overloaded => true,
+            Self::Unavailable | Self::Blocked | Self::Refused | Self::Overloaded => true,
             Self::Unconfirmed => false,
         }
     }
@@ -200,8 +200,8 @@ impl Lane {
         match tokio::time::timeout(self.limits.confirm, confirmed).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Nack(_))) => {
-                self.renew_channel();
-                Err(PublishError::QueueFull)
+                self.renew_channel(batch.len());
+                Err(PublishError::Refused)
             }
             // A returned message may belong to another publish (lapin attaches it to the next confirm): never success.
             Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::NotRequested)) | Ok(Err(_)) | Err(_) => {
@@ -210,10 +210,15 @@ impl Lane {
         }
     }
 
-    /// The broker refuses what a full queue has no room for, and also what a channel brings first to a queue whose leader
-    /// has just died: up to RabbitMQ 3.10 it asks that dead leader for as long as the channel lives.
-    fn renew_channel(&mut self) {
+    /// The broker refuses what a full queue has no room for. RabbitMQ 3.10.8 also refuses what a channel brings first to a
+    /// queue whose leader has just died, and asks that dead leader for as long as the channel lives.
+    fn renew_channel(&mut self, commands: usize) {
         if self.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY) {
+            tracing::warn!(
+                partition = self.partition,
+                commands,
+                "the queue refuses commands: it is full, or has no leader"
+            );
             self.renewed = Some(Instant::now());
             self.channel = KeptChannel::with_confirms();
         }
@@ -222,11 +227,11 @@ impl Lane {
     fn failed(&self, error: PublishError, commands: usize) -> PublishError {
         let partition = self.partition;
         match error {
-            // Told once by the link; here it would be a line for each order that is refused.
-            PublishError::Unavailable | PublishError::Blocked | PublishError::Overloaded => {
+            // Told once by the link or the lane; here it would be a line for each order that is refused.
+            PublishError::Unavailable | PublishError::Blocked | PublishError::Refused | PublishError::Overloaded => {
                 tracing::debug!(partition, commands, %error, "commands were not published");
             }
-            PublishError::QueueFull | PublishError::Unconfirmed => {
+            PublishError::Unconfirmed => {
                 tracing::warn!(partition, commands, %error, "commands were not confirmed");
             }
         }

@@ -9,6 +9,7 @@ use common::domain::{Action, Command, StockChange, Timestamp};
 use common::message::{Decided, Reply};
 use common::queue;
 use common::steps::{Step, Steps};
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -36,14 +37,24 @@ impl Writer {
             told.extend(batch.committed(count));
         }
         self.steps.reached(Step::Committed).await;
-        for (partition, receipt) in batch.take_receipts() {
-            if let Err(error) = receipt.acknowledge().await {
-                tracing::warn!(partition, error = &error as &dyn std::error::Error, "not acknowledged: it comes again");
-            }
-        }
+        self.acknowledge(batch).await;
         self.steps.reached(Step::Acknowledged).await;
         self.replies.tell(told);
         Ok(())
+    }
+
+    /// Acknowledges all partitions of a batch at once, unless the connection is lost meanwhile: on a dying one each would
+    /// stand still until its time is over, for nothing.
+    async fn acknowledge(&self, batch: &mut Batch) {
+        let acknowledging = batch.take_receipts().into_iter().map(async |(partition, receipt)| {
+            if let Err(error) = receipt.acknowledge().await {
+                tracing::warn!(partition, error = &error as &dyn std::error::Error, "not acknowledged: it comes again");
+            }
+        });
+        tokio::select! {
+            _ = join_all(acknowledging) => {}
+            () = self.link.lost() => tracing::warn!("not acknowledged: the connection was lost, it comes again"),
+        }
     }
 
     async fn commit(&mut self, group: &[Pending], dead: &[Dead]) -> Result<Told, Failure> {
