@@ -9,7 +9,7 @@ ALTER TABLE partitions
     ADD COLUMN batches         bigint      NOT NULL DEFAULT 0,
     ADD COLUMN batch_commands  bigint      NOT NULL DEFAULT 0,
     -- When the last decided command had been accepted, and when its writer had last nothing to decide: what waits now was
-    -- accepted after either.
+    -- accepted after either, as far as clocks agree.
     ADD COLUMN decided_through timestamptz NOT NULL DEFAULT '-infinity',
     ADD COLUMN idle_at         timestamptz NOT NULL DEFAULT '-infinity',
     -- Whether its writer had something to decide when it last renewed its lease.

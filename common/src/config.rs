@@ -101,7 +101,7 @@ pub struct Servers {
     /// One or more addresses of the same broker or cluster.
     pub amqp_urls: Vec<SecretString>,
     pub queues: Queues,
-    /// Fixed when the store is set up; a program that is told otherwise refuses to start. `None`: whatever the store has,
+    /// Said when the store is set up; a program that is told otherwise refuses to start. `None`: whatever the store has,
     /// or [`PARTITIONS_DEFAULT`] where it is set up now.
     pub partitions: Option<u16>,
 }

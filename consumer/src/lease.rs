@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::db::partitions::{self, Lease};
 use common::db::{self, PgConnection, consumers};
 use common::partition::plan;
+use common::queue::Link;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Config;
-use crate::partition::Control;
+use crate::partition::{Control, Idle};
 
 const CONNECT_SECONDS_MAX: u64 = 2;
 /// Longest wait for the writer's last batch when the consumer is stopped.
@@ -34,9 +34,12 @@ pub(crate) struct Keeper {
     config: Config,
     /// As many as the store had when this consumer started.
     partitions: u16,
-    writer: mpsc::Sender<Control>,
-    /// Set by the writer while it has nothing to decide.
-    idle: Arc<AtomicBool>,
+    /// Unbounded, so that no round is cut off between a change and its telling; each lease is told of twice at the most.
+    writer: mpsc::UnboundedSender<Control>,
+    idle: Arc<Idle>,
+    /// The writer's way to the broker, and since when it is not there.
+    link: Link,
+    cut_off: Option<Instant>,
     database: Option<PgConnection>,
     held: BTreeMap<u16, Lease>,
     /// Let go by us, not yet by the writer.
@@ -52,8 +55,9 @@ impl Keeper {
         id: Uuid,
         config: Config,
         partitions: u16,
-        writer: mpsc::Sender<Control>,
-        idle: Arc<AtomicBool>,
+        writer: mpsc::UnboundedSender<Control>,
+        idle: Arc<Idle>,
+        link: Link,
     ) -> Self {
         Self {
             id,
@@ -61,6 +65,8 @@ impl Keeper {
             partitions,
             writer,
             idle,
+            link,
+            cut_off: None,
             database: None,
             held: BTreeMap::new(),
             releasing: Vec::new(),
@@ -89,7 +95,7 @@ impl Keeper {
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
                     self.database = None;
-                    self.give_up_if_expired().await;
+                    self.give_up_if_expired();
                 }
             }
             let haste = if self.missing > 0 || !self.releasing.is_empty() { HASTE } else { 1 };
@@ -103,39 +109,55 @@ impl Keeper {
     async fn round(&mut self) -> db::Result<u16> {
         self.finish_releases().await?;
         let (id, lease, name) = (self.id, self.config.lease, self.config.name.clone());
-        let idle = self.idle.load(Ordering::Relaxed);
+        let (useless, idle) = (self.is_useless(), self.idle.get());
         let database = self.database().await?;
-        consumers::heartbeat(database, id, &name).await?;
-        let renewed = partitions::renew(database, id, lease, idle).await?;
-        let snapshot = partitions::snapshot(database, lease).await?;
-        self.forget_lost(&renewed).await;
+        if !useless {
+            consumers::heartbeat(database, id, &name).await?;
+        }
+        let renewed = partitions::renew(database, id, lease, &idle).await?;
+        let mut snapshot = partitions::snapshot(database, lease).await?;
+        if useless {
+            snapshot.live.remove(&id);
+        }
+        self.forget_lost(&renewed);
         let strays = self.strays(&renewed);
         if !strays.is_empty() {
-            self.hold(strays).await;
+            self.hold(strays);
         }
         let plan = plan(&snapshot.partitions, &snapshot.live, id);
         for partition in plan.release {
-            self.release(partition).await;
+            self.release(partition);
         }
         self.missing = plan.acquire;
         if plan.acquire > 0 {
             let acquired = partitions::acquire(self.database().await?, id, lease, plan.acquire).await?;
             self.missing -= acquired.len();
-            self.hold(acquired).await;
+            self.hold(acquired);
         }
         Ok(u16::try_from(snapshot.partitions.len()).unwrap_or(u16::MAX))
     }
 
+    /// Whether the broker has been away for longer than a lease: others may still reach it, and would take the partitions over.
+    /// Until it is back this consumer counts as not there.
+    fn is_useless(&mut self) -> bool {
+        if self.link.connection().is_some() {
+            self.cut_off = None;
+            return false;
+        }
+        let since = *self.cut_off.get_or_insert_with(Instant::now);
+        since.elapsed() > self.config.lease
+    }
+
     /// Lets the writer go of everything once the leases have run out: somebody else may have them, and to the broker it would
     /// still be the active consumer. What is still ours when the database is back is taken up again.
-    async fn give_up_if_expired(&mut self) {
+    fn give_up_if_expired(&mut self) {
         if self.renewed.elapsed() < self.config.lease {
             return;
         }
         for (_, lease) in std::mem::take(&mut self.held) {
             tracing::warn!(partition = lease.partition, epoch = lease.epoch, "lease not renewed in time: given up");
             let (done, _) = oneshot::channel();
-            self.tell(Control::LetGo { lease, done }).await;
+            self.tell(Control::LetGo { lease, done });
         }
     }
 
@@ -150,29 +172,29 @@ impl Keeper {
         self.database.as_mut().ok_or(db::Error::TimedOut)
     }
 
-    async fn hold(&mut self, acquired: Vec<Lease>) {
+    fn hold(&mut self, acquired: Vec<Lease>) {
         for lease in &acquired {
             tracing::info!(partition = lease.partition, epoch = lease.epoch, "partition taken");
             self.held.insert(lease.partition, *lease);
         }
-        self.tell(Control::Hold(acquired)).await;
+        self.tell(Control::Hold(acquired));
     }
 
     /// A lease that ran out while we were not looking (paused, cut off) and is somebody else's now.
-    async fn forget_lost(&mut self, renewed: &[Lease]) {
+    fn forget_lost(&mut self, renewed: &[Lease]) {
         let lost: Vec<Lease> = self.held.values().filter(|lease| !renewed.contains(lease)).copied().collect();
         for lease in lost {
             tracing::warn!(partition = lease.partition, epoch = lease.epoch, "lease lost: another consumer has it");
             self.held.remove(&lease.partition);
             let (done, _) = oneshot::channel();
-            self.tell(Control::LetGo { lease, done }).await;
+            self.tell(Control::LetGo { lease, done });
         }
     }
 
-    async fn release(&mut self, partition: u16) {
+    fn release(&mut self, partition: u16) {
         if let Some(lease) = self.held.remove(&partition) {
             let (done, released) = oneshot::channel();
-            self.tell(Control::LetGo { lease, done }).await;
+            self.tell(Control::LetGo { lease, done });
             self.releasing.push((lease, released));
         }
     }
@@ -203,7 +225,7 @@ impl Keeper {
 
     async fn stop(&mut self) {
         let (done, stopped) = oneshot::channel();
-        self.tell(Control::Stop { done }).await;
+        self.tell(Control::Stop { done });
         if tokio::time::timeout(Duration::from_secs(STOP_SECONDS_MAX), stopped).await.is_err() {
             tracing::warn!("the last batch did not end in time: it is left to the next owner");
         }
@@ -222,8 +244,8 @@ impl Keeper {
         }
     }
 
-    async fn tell(&self, control: Control) {
-        if self.writer.send(control).await.is_err() {
+    fn tell(&self, control: Control) {
+        if self.writer.send(control).is_err() {
             tracing::error!("the writer is gone");
         }
     }

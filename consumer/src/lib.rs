@@ -23,7 +23,6 @@ mod rescue;
 mod verdict;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use common::db;
 use common::program::settings as read_settings;
@@ -45,12 +44,12 @@ pub enum Error {
     /// Better to end, and be started again, than to hold leases and decide nothing.
     #[error("the writer has panicked")]
     Writer(#[source] tokio::task::JoinError),
+    #[error("the rescue of stray messages has panicked")]
+    Rescue(#[source] tokio::task::JoinError),
     /// Started again, it knows the new number.
     #[error("the store's number of partitions was changed from {from} to {to}: start again")]
     Resized { from: u16, to: u16 },
 }
-
-const CONTROL_MESSAGES_MAX: usize = 64;
 
 /// Runs a consumer until `stop`; then finishes the batch at hand, lets its partitions go and ends.
 ///
@@ -70,15 +69,14 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
         let (urls, topology) = (&config.servers.amqp_urls, Arc::clone(&topology));
         Link::open_watched(urls, name, topology, config.lease, links.clone()).map_err(Error::Broker)
     };
-    let (control, orders) = mpsc::channel(CONTROL_MESSAGES_MAX);
-    let idle = Arc::new(AtomicBool::new(true));
-    let outcomes = open("outcomes")?;
-    let rescue = rescue::Rescue::new(config.servers.clone(), Arc::clone(&topology), &outcomes);
-    tokio::spawn(rescue.run(stop.child_token()));
+    let (control, orders) = mpsc::unbounded_channel();
+    let idle = Arc::new(partition::Idle::default());
+    let (commands, outcomes) = (open("commands")?, open("outcomes")?);
+    let rescue = rescue::Rescue::new(id, config.servers.clone(), Arc::clone(&topology), &outcomes);
     let writer = partition::Writer::new(
         config.clone(),
         Arc::clone(&topology),
-        open("commands")?,
+        commands.clone(),
         outcomes,
         steps,
         orders,
@@ -91,11 +89,18 @@ pub async fn run(config: Config, steps: Steps, stop: CancellationToken) -> Resul
         let _stop_at_the_end = stop_with_writer;
         writer.run().await;
     });
+    let (rescue_until, stop_with_rescue) = (stop.clone(), stop.clone().drop_guard());
+    let rescuing = tokio::spawn(async move {
+        let _stop_at_the_end = stop_with_rescue;
+        rescue.run(rescue_until).await;
+    });
     let from = settings.partitions;
-    let resized = lease::Keeper::new(id, config, from, control, idle).keep(&stop).await;
+    let resized = lease::Keeper::new(id, config, from, control, idle, commands).keep(&stop).await;
     let written = writing.await;
+    let rescued = rescuing.await;
     links.cancel();
     tracing::info!(consumer.id = %id, "consumer stopped");
     written.map_err(Error::Writer)?;
+    rescued.map_err(Error::Rescue)?;
     resized.map_or(Ok(()), |to| Err(Error::Resized { from, to }))
 }

@@ -5,8 +5,8 @@
 //! | `P.unroutable` | published while their queue was not there (deleted by hand, or of a partition that is no more) | published again, to the partition that they belong to now |
 //! | `P.dead-letters` | given up by the broker after a million deliveries | rows of the table of dead letters |
 //!
-//! Every consumer looks every few seconds. Should one die between publishing and acknowledging, a command is published
-//! twice, and decided once.
+//! The consumer that holds partition 0 looks every few seconds: one at a time, so that what lies in order is put back in
+//! order. Should it die between publishing and acknowledging, a command is published twice, and decided once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use std::time::Duration;
 use common::clock;
 use common::config::Servers;
 use common::db::dead_letters::DeadLetter;
-use common::db::{self, dead_letters};
+use common::db::{self, PgConnection, dead_letters};
 use common::message::{self, Opened, Queued};
 use common::partition::partition_of;
 use common::program::chain;
 use common::queue::{self, Link, Mailbox, PublishError, Publisher, PublisherLimits, Taken, Topology};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Most messages of one look: what comes back at once is left to the next.
@@ -28,6 +29,7 @@ const MESSAGES_MAX: usize = 1_000;
 const CONNECT_SECONDS_MAX: u64 = 5;
 
 pub(crate) struct Rescue {
+    consumer: Uuid,
     servers: Servers,
     topology: Arc<Topology>,
     mailbox: Mailbox,
@@ -49,9 +51,9 @@ enum Error {
 
 impl Rescue {
     /// On a link that may be blocked: nothing here is urgent.
-    pub(crate) fn new(servers: Servers, topology: Arc<Topology>, link: &Link) -> Self {
+    pub(crate) fn new(consumer: Uuid, servers: Servers, topology: Arc<Topology>, link: &Link) -> Self {
         let publisher = Publisher::start(link, &topology, PublisherLimits::default());
-        Self { servers, topology, mailbox: Mailbox::new(link.clone()), publisher }
+        Self { consumer, servers, topology, mailbox: Mailbox::new(link.clone()), publisher }
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -69,21 +71,28 @@ impl Rescue {
 
     async fn look(&mut self) -> Result<(), Error> {
         let (unroutable, given_up) = (self.topology.unroutable(), self.topology.dead_letters());
+        if !self.mailbox.has_any(&unroutable).await? && !self.mailbox.has_any(&given_up).await? {
+            return Ok(());
+        }
+        let mut database = self.database().await?;
+        if db::partitions::owner(&mut database, 0).await? != Some(self.consumer) {
+            return Ok(());
+        }
         for _ in 0..MESSAGES_MAX {
             let Some(taken) = self.mailbox.take(&unroutable).await? else { break };
-            self.route(&taken).await?;
+            self.route(&mut database, &taken).await?;
             taken.receipt.acknowledge().await?;
         }
         for _ in 0..MESSAGES_MAX {
             let Some(taken) = self.mailbox.take(&given_up).await? else { break };
-            self.bury(given_up_letters(&taken)).await?;
+            bury(&mut database, given_up_letters(&taken)).await?;
             taken.receipt.acknowledge().await?;
         }
         Ok(())
     }
 
     /// Publishes what a message holds to the partitions that it belongs to now, in its order.
-    async fn route(&self, taken: &Taken) -> Result<(), Error> {
+    async fn route(&self, database: &mut PgConnection, taken: &Taken) -> Result<(), Error> {
         let (commands, unreadable) = read(taken);
         tracing::warn!(
             routing_key = taken.routing_key,
@@ -96,20 +105,24 @@ impl Rescue {
             publishing.push(self.publisher.publish(partition, message::encode(queued)?));
         }
         try_join_all(publishing).await?;
-        self.bury(unreadable).await
+        bury(database, unreadable).await
     }
 
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Error> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        tracing::error!(letters = letters.len(), "stray commands go to the dead letters");
+    /// A connection for one look: it is seldom needed.
+    async fn database(&self) -> db::Result<PgConnection> {
         let (url, wait) = (&self.servers.database_url, Duration::from_secs(CONNECT_SECONDS_MAX));
-        let mut connection = db::connect(url, "onhand-consumer-rescue", db::Limits::default(), wait).await?;
-        let mut transaction = db::begin(&mut connection).await?;
-        dead_letters::insert(&mut transaction, &letters, clock::now()).await?;
-        Ok(db::commit(transaction).await?)
+        db::connect(url, "onhand-consumer-rescue", db::Limits::default(), wait).await
     }
+}
+
+async fn bury(database: &mut PgConnection, letters: Vec<DeadLetter>) -> Result<(), Error> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    tracing::error!(letters = letters.len(), "stray commands go to the dead letters");
+    let mut transaction = db::begin(database).await?;
+    dead_letters::insert(&mut transaction, &letters, clock::now()).await?;
+    Ok(db::commit(transaction).await?)
 }
 
 /// The commands of a message, and what of it can't be read.

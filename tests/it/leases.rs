@@ -30,11 +30,6 @@ fn print(what: &str, took: Duration) {
     tests::tell(&format!("{what}: {:.1} s", took.as_secs_f64()));
 }
 
-/// The settings of one more consumer.
-fn named(app: &TestApp, name: &str) -> Vec<(&'static str, String)> {
-    app.settings.iter().cloned().chain([("ONHAND_CONSUMER_NAME", name.to_owned())]).collect()
-}
-
 /// The partitions of a consumer, each with the number of its last decision.
 async fn held_by(connection: &mut PgConnection, name: &str) -> BTreeMap<u16, i64> {
     let (_, all) = figures(connection).await.unwrap();
@@ -100,7 +95,7 @@ async fn a_newcomer_is_given_its_share_while_the_others_go_on() {
     let mut app = TestApp::with(Wanted { consumers: 1, settings: default_leases(), ..Wanted::default() }).await;
     let took = under_load(&mut app, async |app| {
         let began = Instant::now();
-        let mut newcomer = Process::start(&["consumer"], &named(app, "newcomer"));
+        let mut newcomer = Process::start(&["consumer"], &app.named("newcomer"));
         app.until_owners(2).await;
         let mut connection = app.database().await;
         let share = held_by(&mut connection, "newcomer").await;
@@ -123,7 +118,7 @@ async fn a_killed_consumers_partitions_are_taken_over_and_nothing_is_lost_or_dec
         let mut connection = app.database().await;
         for n in 0..kills {
             let name = format!("doomed-{n}");
-            let mut doomed = Process::start(&["consumer"], &named(app, &name));
+            let mut doomed = Process::start(&["consumer"], &app.named(&name));
             app.until_owners(2).await;
             let before = held_by(&mut connection, &name).await;
             tests::until("it decides", async || all_go_on(&mut connection, &before).await).await;
@@ -143,11 +138,11 @@ async fn a_stopped_consumers_partitions_are_taken_over_at_once() {
     let mut app = TestApp::with(Wanted { consumers: 1, settings: default_leases(), ..Wanted::default() }).await;
     let took = under_load(&mut app, async |app| {
         let mut connection = app.database().await;
-        let mut stopped = Process::start(&["consumer"], &named(app, "stopped"));
+        let mut stopped = Process::start(&["consumer"], &app.named("stopped"));
         app.until_owners(2).await;
         let partitions: BTreeSet<u16> = held_by(&mut connection, "stopped").await.into_keys().collect();
-        assert!(stopped.stop().await.success());
         let began = Instant::now();
+        assert!(stopped.stop().await.success());
         let (_, all) = figures(&mut connection).await.unwrap();
         let since =
             all.iter().filter(|f| partitions.contains(&f.partition)).map(|f| (f.partition, f.sequence)).collect();
@@ -174,7 +169,7 @@ async fn a_frozen_consumer_that_comes_back_has_lost_its_leases_says_so_and_takes
     let log = folder.path().join("log");
     let took = under_load(&mut app, async |app| {
         let mut connection = app.database().await;
-        let mut frozen = Process::logged(&["consumer"], &named(app, "frozen"), &log);
+        let mut frozen = Process::logged(&["consumer"], &app.named("frozen"), &log);
         app.until_owners(2).await;
         let before = held_by(&mut connection, "frozen").await;
         tests::until("it decides", async || all_go_on(&mut connection, &before).await).await;
@@ -207,7 +202,7 @@ async fn a_consumer_frozen_within_its_transaction_commits_nothing_of_it() {
     app.start_consumer(common::steps::Steps::none());
     let product = app.product(7).await;
     app.stop_consumers().await;
-    let mut settings = named(&app, "frozen");
+    let mut settings = app.named("frozen");
     settings.push(stop_at(Step::Saved, 1, &marker));
     let mut frozen = Process::logged(&["consumer"], &settings, &log);
     app.until_owners(1).await;
@@ -240,7 +235,7 @@ async fn a_writer_whose_epoch_has_passed_is_stopped_by_the_fence_alone() {
     app.stop_consumers().await;
     let folder = tempfile::tempdir().unwrap();
     let (marker, log) = (folder.path().join("reached"), folder.path().join("log"));
-    let mut settings = named(&app, "late");
+    let mut settings = app.named("late");
     settings.push(stop_at(Step::Gathered, 1, &marker));
     let mut late = Process::logged(&["consumer"], &settings, &log);
     let accepted = app.client.order(&[(product, 1)], &[]).await;
@@ -292,4 +287,32 @@ async fn the_broker_serves_one_subscriber_at_a_time_and_gives_back_in_order_what
     second.close().await;
     app.start_consumer(common::steps::Steps::none());
     app.finish_with_dead_letters(10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_has_lost_the_broker_alone_hands_its_partitions_over() {
+    let mut app = TestApp::with(Wanted { consumers: 1, proxies: true, ..Wanted::default() }).await;
+    let mut products = Vec::new();
+    for _ in 0..8 {
+        products.push(app.product(10).await);
+    }
+    let mut other = Process::start(&["consumer"], &app.direct);
+    app.until_owners(2).await;
+    let (_, broker) = app.proxies.as_ref().unwrap();
+    // The api of this process is cut off as well: a process of its own, that is not, takes the orders.
+    broker.cut();
+    let (mut api, client) = Process::api(&app.direct).await;
+    let mut connection = app.database().await;
+    for product in &products {
+        assert_eq!(client.order(&[(*product, 1)], &[]).await.status, 202);
+    }
+    tests::until("the other has decided them all", async || app.orders(&mut connection).await == 8).await;
+    let (_, broker) = app.proxies.as_ref().unwrap();
+    broker.mend();
+    app.until_owners(2).await;
+    assert!(api.stop().await.success());
+    assert!(other.stop().await.success());
+    app.until_ready().await;
+    app.drain().await;
+    app.finish().await;
 }

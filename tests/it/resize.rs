@@ -6,7 +6,11 @@ use tests::raw::{message, order};
 use uuid::Uuid;
 
 async fn resize(app: &TestApp, partitions: u16) -> (bool, String) {
-    let (status, told) = output(&["consumer", "resize", &partitions.to_string()], &app.settings).await;
+    resize_with(&app.settings, partitions).await
+}
+
+async fn resize_with(settings: &[(&'static str, String)], partitions: u16) -> (bool, String) {
+    let (status, told) = output(&["consumer", "resize", &partitions.to_string()], settings).await;
     (status.success(), told)
 }
 
@@ -30,6 +34,9 @@ async fn it_is_refused_while_a_consumer_runs_or_anything_waits() {
     assert!(!resize(&app, 6).await.0, "an order waits");
     assert!(!resize(&app, 0).await.0, "no number of partitions");
     assert!(!resize(&app, 257).await.0, "too many");
+    let mut elsewhere = app.settings.clone();
+    elsewhere.push(("ONHAND_QUEUE_PREFIX", "another".to_owned()));
+    assert!(!resize_with(&elsewhere, 6).await.0, "whose queues are not there");
     app.start_consumer(common::steps::Steps::none());
     assert_eq!(app.client.outcome(waiting.id()).await["outcome"]["status"], 201);
     app.finish().await;

@@ -153,6 +153,12 @@ impl TestApp {
         self.operator = self.client_with(OPERATOR_KEY);
     }
 
+    /// The settings of one more consumer, with its name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Vec<(&'static str, String)> {
+        self.settings.iter().cloned().chain([("ONHAND_CONSUMER_NAME", name.to_owned())]).collect()
+    }
+
     /// Starts one more consumer in this process.
     pub fn start_consumer(&mut self, steps: Steps) {
         let config = consumer::Config::read(&lookup(&self.settings)).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
-use super::Result;
+use super::{Result, partitions};
 use crate::domain::Timestamp;
 
 /// Says that a consumer is alive.
@@ -46,7 +46,16 @@ pub struct Consumer {
     pub live: bool,
     pub draining: bool,
     /// Whose lease is in force.
-    pub partitions: Vec<i16>,
+    pub partitions: Vec<u16>,
+}
+
+/// Keeps everybody else from changing consumers until the transaction ends.
+///
+/// # Errors
+/// Where the database is away or the lock is not to be had in time.
+pub async fn lock(connection: &mut PgConnection) -> Result<()> {
+    query!("LOCK TABLE consumers IN SHARE ROW EXCLUSIVE MODE").execute(connection).await?;
+    Ok(())
 }
 
 /// Every consumer that has not said goodbye, the oldest first; `lease` says how long one is live after a heartbeat.
@@ -54,8 +63,17 @@ pub struct Consumer {
 /// # Errors
 /// Where the database is away.
 pub async fn list(connection: &mut PgConnection, lease: Duration) -> Result<Vec<Consumer>> {
+    struct Row {
+        id: Uuid,
+        name: String,
+        started_at: Timestamp,
+        draining: bool,
+        seen_seconds: f64,
+        live: bool,
+        partitions: Vec<i16>,
+    }
     let rows = query_as!(
-        Consumer,
+        Row,
         r#"SELECT c.id, c.name, c.started_at, c.draining,
                   EXTRACT(EPOCH FROM clock_timestamp() - c.seen_at)::float8 AS "seen_seconds!",
                   c.seen_at > clock_timestamp() - $1::float8 * interval '1 second' AS "live!",
@@ -63,8 +81,15 @@ pub async fn list(connection: &mut PgConnection, lease: Duration) -> Result<Vec<
                         ORDER BY p.partition) AS "partitions!"
            FROM consumers c ORDER BY c.started_at, c.id"#,
         lease.as_secs_f64()
-    );
-    Ok(rows.fetch_all(connection).await?)
+    )
+    .fetch_all(connection)
+    .await?;
+    let consumer = |row| {
+        let Row { id, name, started_at, draining, seen_seconds, live, partitions } = row;
+        let partitions = partitions.into_iter().map(partitions::number).collect::<Result<_>>()?;
+        Ok(Consumer { id, name, started_at, seen_seconds, live, draining, partitions })
+    };
+    rows.into_iter().map(consumer).collect()
 }
 
 /// Asks a consumer to let go of its partitions and take no more, or to take its share again. Answers whether it is there.

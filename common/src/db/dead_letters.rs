@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
-use super::{Result, partitions};
+use super::{Error, Result, partitions};
 use crate::domain::Timestamp;
 use crate::ids::hash_id;
 
@@ -84,37 +84,91 @@ pub async fn count(connection: &mut PgConnection) -> Result<i64> {
     Ok(count.fetch_one(connection).await?)
 }
 
+/// What has become of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Waiting,
+    Requeued,
+    Discarded,
+    /// It was queued again, and decided.
+    Decided,
+}
+
 /// A dead letter as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredLetter {
     pub id: Uuid,
-    pub partition: i16,
+    pub partition: u16,
     pub command_id: Option<Uuid>,
     pub account_id: Option<Uuid>,
+    /// Empty in lists.
     pub payload: Vec<u8>,
     pub reason: String,
-    /// `waiting`, `requeued` or `discarded`.
-    pub state: String,
+    pub state: State,
     pub failed_at: Timestamp,
-    /// Its command has been decided all the same: it was queued again.
-    pub decided: bool,
 }
 
-/// The oldest dead letters that wait, or all; `limit` at the most.
+struct Row {
+    id: Uuid,
+    partition: i16,
+    command_id: Option<Uuid>,
+    account_id: Option<Uuid>,
+    payload: Vec<u8>,
+    reason: String,
+    state: String,
+    failed_at: Timestamp,
+    decided: bool,
+}
+
+impl TryFrom<Row> for StoredLetter {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let state = match (row.state.as_str(), row.decided) {
+            (_, true) => State::Decided,
+            ("waiting", _) => State::Waiting,
+            ("requeued", _) => State::Requeued,
+            ("discarded", _) => State::Discarded,
+            _ => return Err(Error::Corrupt("a dead letter's state")),
+        };
+        Ok(Self {
+            id: row.id,
+            partition: partitions::number(row.partition)?,
+            command_id: row.command_id,
+            account_id: row.account_id,
+            payload: row.payload,
+            reason: row.reason,
+            state,
+            failed_at: row.failed_at,
+        })
+    }
+}
+
+/// Dead letters that wait, or all, without what they hold; the oldest first, `limit` at the most, behind `after`.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn list(connection: &mut PgConnection, all: bool, limit: i64) -> Result<Vec<StoredLetter>> {
+pub async fn list(
+    connection: &mut PgConnection,
+    all: bool,
+    after: Option<&StoredLetter>,
+    limit: i64,
+) -> Result<Vec<StoredLetter>> {
     let rows = query_as!(
-        StoredLetter,
-        r#"SELECT d.id, d.partition, d.command_id, d.account_id, d.payload, d.reason, d.state, d.failed_at,
+        Row,
+        r#"SELECT d.id, d.partition, d.command_id, d.account_id, ''::bytea AS "payload!", d.reason, d.state, d.failed_at,
                   (EXISTS (SELECT FROM orders o WHERE o.id = d.command_id)
                    OR EXISTS (SELECT FROM commands c WHERE c.id = d.command_id)) AS "decided!"
-           FROM dead_letters d WHERE $1 OR d.state = 'waiting' ORDER BY d.failed_at, d.id LIMIT $2"#,
+           FROM dead_letters d
+           WHERE ($1 OR d.state = 'waiting')
+             AND ($2::timestamptz IS NULL OR (d.failed_at, d.id) > ($2, $3)) ORDER BY d.failed_at, d.id LIMIT $4"#,
         all,
+        after.map(|letter| letter.failed_at),
+        after.map(|letter| letter.id),
         limit
     );
-    Ok(rows.fetch_all(connection).await?)
+    rows.fetch_all(connection).await?.into_iter().map(StoredLetter::try_from).collect()
 }
 
 /// The dead letters whose id, or whose command's id, is `id`.
@@ -123,14 +177,14 @@ pub async fn list(connection: &mut PgConnection, all: bool, limit: i64) -> Resul
 /// Where the database is away.
 pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Vec<StoredLetter>> {
     let rows = query_as!(
-        StoredLetter,
+        Row,
         r#"SELECT d.id, d.partition, d.command_id, d.account_id, d.payload, d.reason, d.state, d.failed_at,
                   (EXISTS (SELECT FROM orders o WHERE o.id = d.command_id)
                    OR EXISTS (SELECT FROM commands c WHERE c.id = d.command_id)) AS "decided!"
            FROM dead_letters d WHERE d.id = $1 OR d.command_id = $1 ORDER BY d.failed_at, d.id"#,
         id
     );
-    Ok(rows.fetch_all(connection).await?)
+    rows.fetch_all(connection).await?.into_iter().map(StoredLetter::try_from).collect()
 }
 
 /// What an operator has done with a dead letter.

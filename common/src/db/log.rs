@@ -3,6 +3,9 @@
 //!
 //! What a decision has looked at is told by the versions of stock rows that it names, and what was there at a version by the
 //! ledger. So a replay needs no other partition's log, though other partitions' writers change the same rows.
+//!
+//! What a confirmed order had asked for is not stored beside what it holds: it is taken to be just that. So a replay shows that
+//! it could be had, at that price in all, from those stock rows; not that a line was forgotten. Likewise a price is believed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,11 +54,6 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
     let rows = query_as!(
         Row,
         r#"WITH
-        after AS (
-          SELECT variant_id, warehouse_id, stock_version AS version,
-                 (sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version))::bigint AS on_hand
-          FROM ledger
-          UNION ALL SELECT variant_id, warehouse_id, 0, 0 FROM stock),
         looked AS (
           SELECT o.id, i.variant_id, i.warehouse_id, i.stock_version - 1 AS version
           FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.partition = $1
@@ -66,6 +64,12 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
                                                || COALESCE(o.refusal -> 'beside', '[]')) AS line (it)
                CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
           WHERE o.partition = $1 AND o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'),
+        after AS (
+          SELECT variant_id, warehouse_id, stock_version AS version,
+                 (sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version))::bigint AS on_hand
+          FROM ledger
+          WHERE variant_id IN (SELECT variant_id FROM looked)
+          UNION ALL SELECT variant_id, warehouse_id, 0, 0 FROM stock WHERE variant_id IN (SELECT variant_id FROM looked)),
         saw AS (
           SELECT l.id, jsonb_agg(jsonb_build_object('variant', l.variant_id, 'warehouse', l.warehouse_id,
                                                     'version', l.version, 'onHand', a.on_hand)
@@ -241,7 +245,8 @@ fn looked_at(
     // A refusal lists a product once per line. Lines that today's catalogue does not have are still unknown; of the rest
     // so many were unknown then as the list has left.
     let today: Vec<Variant> = variants.map(|Json(variants)| variants).unwrap_or_default();
-    for line in placed.lines.iter().filter(|line| today.iter().all(|variant| variant.variant != line.variant_id)) {
+    let known = |line: &Line| today.iter().any(|v| (v.variant, v.product) == (line.variant_id, line.product_id));
+    for line in placed.lines.iter().filter(|line| !known(line)) {
         take(&mut unknown, line.product_id);
     }
     let levels = levels.map(|Json(levels)| levels).unwrap_or_default();

@@ -22,7 +22,13 @@ use crate::domain::{
 /// Where the database is away.
 pub async fn known(connection: &mut PgConnection, ids: &[Uuid], keys: &[Uuid]) -> Result<Known> {
     let mut known = Known::default();
-    let found = query!(r#"SELECT id AS "id!" FROM orders WHERE id = ANY($1)"#, ids).fetch_all(&mut *connection).await?;
+    // What an operator has given up stays failed, should its message come again.
+    let found = query!(
+        r#"SELECT id AS "id!" FROM orders WHERE id = ANY($1)
+           UNION ALL SELECT command_id FROM dead_letters WHERE command_id = ANY($1) AND state = 'discarded'"#,
+        ids
+    );
+    let found = found.fetch_all(&mut *connection).await?;
     known.ids.extend(found.into_iter().map(|row| row.id));
     if !keys.is_empty() {
         let found = query!(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sqlx::{PgConnection, query, query_as};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::{Error, Result};
@@ -28,22 +28,25 @@ pub struct Snapshot {
 }
 
 /// Prolongs every lease that a consumer holds; answers with those. A row that is locked is being written by a batch,
-/// which prolongs it itself (see [`advance`]): a slow batch never holds this up. `idle` says that nothing waits to be decided.
+/// which prolongs it itself (see [`advance`]): a slow batch never holds this up. `idle` are those that
+/// have nothing to decide.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn renew(connection: &mut PgConnection, consumer: Uuid, lease: Duration, idle: bool) -> Result<Vec<Lease>> {
+pub async fn renew(connection: &mut PgConnection, consumer: Uuid, lease: Duration, idle: &[u16]) -> Result<Vec<Lease>> {
+    let idle = idle.iter().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
     let rows = query!(
         r#"WITH unlocked AS (
              SELECT partition FROM partitions WHERE owner = $1 ORDER BY partition FOR UPDATE SKIP LOCKED),
            renewed AS (
              UPDATE partitions p SET lease_until = clock_timestamp() + $2::float8 * interval '1 second',
-                 busy = NOT $3, idle_at = CASE WHEN $3 THEN clock_timestamp() ELSE idle_at END
+                 busy = p.partition <> ALL($3),
+                 idle_at = CASE WHEN p.partition = ANY($3) THEN clock_timestamp() ELSE idle_at END
              FROM unlocked WHERE p.partition = unlocked.partition)
          SELECT partition, epoch FROM partitions WHERE owner = $1"#,
         consumer,
         lease.as_secs_f64(),
-        idle
+        &idle
     )
     .fetch_all(connection)
     .await?;
@@ -106,6 +109,19 @@ pub async fn acquire(
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(|row| Ok(Lease { partition: number(row.partition)?, epoch: row.epoch })).collect()
+}
+
+/// Who holds a partition now.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn owner(connection: &mut PgConnection, partition: u16) -> Result<Option<Uuid>> {
+    let owner = query_scalar!(
+        r#"SELECT owner AS "owner!" FROM partitions
+           WHERE partition = $1 AND owner IS NOT NULL AND lease_until > clock_timestamp()"#,
+        stored(partition)?
+    );
+    Ok(owner.fetch_optional(connection).await?)
 }
 
 /// Lets one lease go, if it is still this consumer's.

@@ -36,6 +36,14 @@ impl Link {
         Self::open_watched(urls, name, topology, Duration::MAX, stop)
     }
 
+    /// Connects and declares nothing: for who asks about what is there.
+    ///
+    /// # Errors
+    /// Where an address is malformed.
+    pub fn open_to_ask(urls: &[SecretString], name: String, stop: CancellationToken) -> Result<Self> {
+        Self::start(urls, name, None, Duration::MAX, stop)
+    }
+
     /// The same with heartbeats at least as often as `heartbeat` (whole seconds, 1 at the least): the broker notices within
     /// twice that time that this end is frozen, or gone without a word.
     ///
@@ -45,6 +53,16 @@ impl Link {
         urls: &[SecretString],
         name: String,
         topology: Arc<Topology>,
+        heartbeat: Duration,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        Self::start(urls, name, Some(topology), heartbeat, stop)
+    }
+
+    fn start(
+        urls: &[SecretString],
+        name: String,
+        topology: Option<Arc<Topology>>,
         heartbeat: Duration,
         stop: CancellationToken,
     ) -> Result<Self> {
@@ -117,7 +135,7 @@ fn parse(url: &SecretString, heartbeat: Duration) -> Result<AMQPUri> {
 async fn supervise(
     uris: Vec<AMQPUri>,
     name: String,
-    topology: Arc<Topology>,
+    topology: Option<Arc<Topology>>,
     current: watch::Sender<Option<Arc<Connection>>>,
     suspect: Arc<Notify>,
     stop: CancellationToken,
@@ -125,7 +143,7 @@ async fn supervise(
     let mut brokers: Vec<Broker> = uris.into_iter().map(|uri| Broker { uri, attempt: None }).collect();
     let mut retry = Retry::default();
     while !stop.is_cancelled() {
-        match connect(&mut brokers, &name, &topology).await {
+        match connect(&mut brokers, &name, topology.as_deref()).await {
             Ok(connection) => {
                 tracing::debug!(link = name, "connected to the broker");
                 retry.reset();
@@ -183,12 +201,14 @@ impl Broker {
     }
 }
 
-async fn connect(brokers: &mut [Broker], name: &str, topology: &Topology) -> Result<Connection> {
+async fn connect(brokers: &mut [Broker], name: &str, topology: Option<&Topology>) -> Result<Connection> {
     let mut last = Error::TimedOut;
     for broker in brokers {
         match broker.connect(name).await {
             Ok(connection) => {
-                topology.declare(&connection).await?;
+                if let Some(topology) = topology {
+                    topology.declare(&connection).await?;
+                }
                 return Ok(connection);
             }
             Err(error) => last = error,

@@ -4,7 +4,7 @@ use lapin::options::BasicGetOptions;
 
 use super::channel::KeptChannel;
 use super::subscription::Receipt;
-use super::{Error, Link, Result, bounded};
+use super::{Error, Link, Result, Topology, bounded};
 
 /// A message that was taken and is to be acknowledged; else it comes again when its channel is closed.
 pub struct Taken {
@@ -24,6 +24,15 @@ impl Mailbox {
     #[must_use]
     pub fn new(link: Link) -> Self {
         Self { link, channel: KeptChannel::without_confirms() }
+    }
+
+    /// Whether something waits in a queue, as far as the broker knows at the moment.
+    ///
+    /// # Errors
+    /// Where the broker is away.
+    pub async fn has_any(&self, queue: &str) -> Result<bool> {
+        let connection = self.link.connection().ok_or(Error::TimedOut)?;
+        Ok(Topology::depth(&connection, queue).await?.is_some_and(|depth| depth.messages > 0))
     }
 
     /// The next message of a queue, if there is one.

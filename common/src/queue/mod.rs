@@ -22,7 +22,7 @@ pub(crate) use link::is_address;
 pub use mailbox::{Mailbox, Taken};
 pub use publisher::{PublishError, Publisher, PublisherLimits};
 pub use replies::{Replies, listen, reply_queue};
-pub use retire::retire;
+pub use retire::{retire, waits};
 pub use subscription::{Incoming, Message, Receipt, Subscription};
 pub use topology::{Depth, Topology};
 
@@ -41,6 +41,17 @@ pub enum Error {
     Unconfirmed,
     #[error("the queue {0} is being consumed")]
     InUse(String),
+    #[error("there is no queue {0}")]
+    Missing(String),
+}
+
+impl Error {
+    /// Reply code 404 of AMQP 0-9-1, `not-found`.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Lapin(error)
+            if matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == 404))
+    }
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

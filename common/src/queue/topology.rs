@@ -14,7 +14,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ExchangeKind};
 
-use super::{Error, Result, bounded};
+use super::{Result, bounded};
 use crate::config::Queues;
 
 /// Deliveries of one message before the broker takes it for poison. Large, and the same on every version of RabbitMQ: a
@@ -116,7 +116,7 @@ impl Topology {
                 bounded(channel.close(200, "asked".into())).await?;
                 Ok(Some(Depth { messages: found.message_count(), consumers: found.consumer_count() }))
             }
-            Err(Error::Lapin(error)) if is_not_found(&error) => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -137,11 +137,6 @@ impl Topology {
         }
         bounded(channel.close(200, "deleted".into())).await
     }
-}
-
-/// Reply code 404 of AMQP 0-9-1, `not-found`.
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == 404)
 }
 
 fn text(value: String) -> AMQPValue {

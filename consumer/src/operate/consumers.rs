@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use common::db::PgConnection;
-use common::db::consumers::{Consumer, list, set_draining};
+use common::db::consumers::{Consumer, list, lock, set_draining};
+use common::db::{self, PgConnection};
 use common::program::Failure;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -36,10 +36,15 @@ struct View {
     name: String,
     /// `live`, `draining`, or `silent` where its heartbeats have stopped: its leases run out.
     state: &'static str,
-    partitions: Vec<i16>,
+    partitions: Vec<u16>,
     seen_seconds_ago: f64,
     #[serde(with = "time::serde::rfc3339")]
     started_at: common::domain::Timestamp,
+}
+
+#[derive(Serialize)]
+struct Consumers {
+    consumers: Vec<View>,
 }
 
 impl From<Consumer> for View {
@@ -62,8 +67,9 @@ impl From<Consumer> for View {
 
 pub(super) async fn show(operator: &Operator<'_>) -> Result<(), Failure> {
     let mut database = operator.database().await?;
-    let consumers: Vec<View> = list(&mut database, operator.config.lease).await?.into_iter().map(View::from).collect();
-    operator.print(&consumers, || human(&consumers))
+    let consumers = list(&mut database, operator.config.lease).await?.into_iter().map(View::from).collect();
+    let all = Consumers { consumers };
+    operator.print(&all, || human(&all.consumers))
 }
 
 fn human(consumers: &[View]) -> String {
@@ -86,20 +92,25 @@ fn human(consumers: &[View]) -> String {
 pub(super) async fn drain(operator: &Operator<'_>, options: &Drain) -> Result<(), Failure> {
     let mut database = operator.database().await?;
     let lease = operator.config.lease;
-    let (consumer, others) = find(list(&mut database, lease).await?, &options.id)?;
+    // Two drains at once must not each count on the other's consumer.
+    let mut transaction = db::begin(&mut database).await?;
+    lock(&mut transaction).await?;
+    let (mut consumer, others) = find(list(&mut transaction, lease).await?, &options.id)?;
     if !options.undo && !options.force && !others.iter().any(|other| other.live && !other.draining) {
         let refusal = "no other consumer is live: its partitions would stand still. Start one first, or pass --force";
         return Err(refusal.into());
     }
-    if !set_draining(&mut database, consumer.id, !options.undo).await? {
-        return Err(format!("the consumer {} has ended meanwhile", options.id).into());
+    set_draining(&mut transaction, consumer.id, !options.undo).await?;
+    db::commit(transaction).await?;
+    consumer.draining = !options.undo;
+    if !options.undo {
+        consumer = until_free(&mut database, lease, consumer, options.wait).await?;
     }
-    let consumer =
-        if options.undo { consumer } else { until_free(&mut database, lease, consumer, options.wait).await? };
-    let view = View { state: if options.undo { "live" } else { "draining" }, ..View::from(consumer) };
-    operator.print(&view, || match options.undo {
-        true => format!("{} takes its share again", view.name),
-        false => format!("{} holds nothing any more: it can be stopped", view.name),
+    let view = View::from(consumer);
+    operator.print(&view, || match (options.undo, view.state) {
+        (true, "live") => format!("{} takes its share again", view.name),
+        (true, _) => format!("{} is silent: it takes its share when it is back", view.name),
+        (false, _) => format!("{} holds nothing any more: it can be stopped", view.name),
     })
 }
 

@@ -1,6 +1,8 @@
 //! `consumer dead-letters`.
 
-use common::db::dead_letters::{Settled, StoredLetter, find, list, settle};
+use std::collections::HashSet;
+
+use common::db::dead_letters::{Settled, State, StoredLetter, find, list, settle};
 use common::db::{self, PgConnection};
 use common::message::{self, Opened, Queued, Stray};
 use common::partition::partition_of;
@@ -30,7 +32,7 @@ pub(crate) enum Command {
     },
     /// Queue them again, once what they failed for is mended: they are decided as if they had just come
     Requeue(Which),
-    /// Give them up: their orders stay failed
+    /// Give them up: their orders stay failed, unless they are queued again after all
     Discard(Which),
 }
 
@@ -44,8 +46,15 @@ pub(crate) struct Which {
     all: bool,
 }
 
-/// Most that are dealt with at once.
+/// Letters that are read at once.
 const AT_ONCE: i64 = 1_000;
+
+/// What JSON begins with, whatever was asked.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Letters<T> {
+    dead_letters: Vec<T>,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,9 +62,8 @@ struct View {
     id: Uuid,
     order_id: Option<Uuid>,
     account_id: Option<Uuid>,
-    partition: i16,
-    /// `waiting`, `requeued` or `discarded`; `decided` where it was queued again and is decided.
-    state: String,
+    partition: u16,
+    state: State,
     reason: String,
     #[serde(with = "time::serde::rfc3339")]
     failed_at: common::domain::Timestamp,
@@ -66,13 +74,12 @@ struct View {
 
 impl View {
     fn of(letter: &StoredLetter, whole: bool) -> Self {
-        let state = if letter.decided { "decided".to_owned() } else { letter.state.clone() };
         Self {
             id: letter.id,
             order_id: letter.command_id,
             account_id: letter.account_id,
             partition: letter.partition,
-            state,
+            state: letter.state,
             reason: letter.reason.clone(),
             failed_at: letter.failed_at,
             payload: whole.then(|| String::from_utf8_lossy(&letter.payload).into_owned()),
@@ -84,18 +91,20 @@ pub(super) async fn run(operator: &Operator<'_>, command: Command) -> Result<(),
     let mut database = operator.database().await?;
     match command {
         Command::List { all, limit } => {
-            let letters = list(&mut database, all, limit).await?;
-            let views: Vec<View> = letters.iter().map(|letter| View::of(letter, false)).collect();
-            operator.print(&views, || human(&views))
+            let letters = list(&mut database, all, None, limit).await?;
+            let dead_letters: Vec<View> = letters.iter().map(|letter| View::of(letter, false)).collect();
+            let letters = Letters { dead_letters };
+            operator.print(&letters, || human(&letters.dead_letters, limit))
         }
         Command::Show { id } => {
             let letters = letters_of(&mut database, id).await?;
-            let views: Vec<View> = letters.iter().map(|letter| View::of(letter, true)).collect();
-            operator.print(&views, || views.iter().map(whole).collect::<Vec<_>>().join("\n\n"))
+            let letters = Letters { dead_letters: letters.iter().map(|letter| View::of(letter, true)).collect() };
+            operator.print(&letters, || letters.dead_letters.iter().map(whole).collect::<Vec<_>>().join("\n\n"))
         }
         Command::Requeue(which) => {
             let partitions = db::setup::settings(&mut database, None).await?.partitions;
             let broker = operator.broker(partitions).await?;
+            broker.has_queues().await?;
             let requeue = Requeue::new(&broker);
             settle_each(operator, &mut database, &which, Settled::Requeued, Some(&requeue)).await
         }
@@ -129,18 +138,27 @@ async fn settle_each(
     settled: Settled,
     requeue: Option<&Requeue>,
 ) -> Result<(), Failure> {
-    let mut letters = Vec::new();
-    if which.all {
-        letters = list(database, false, AT_ONCE).await?;
-    }
-    for id in &which.ids {
-        letters.extend(letters_of(database, *id).await?);
-    }
     let mut done = Vec::new();
-    for letter in letters {
-        let left = settle_one(database, &letter, settled, requeue).await?;
-        done.push(Done { id: letter.id, order_id: letter.command_id, left });
+    for id in &which.ids {
+        for letter in letters_of(database, *id).await? {
+            done.push(settle_one(database, &letter, settled, requeue).await?);
+        }
     }
+    if which.all {
+        let mut dealt_with = HashSet::new();
+        let mut page = list(database, false, None, AT_ONCE).await?;
+        while let Some(last) = page.last().cloned() {
+            // One that fails again meanwhile comes last once more: each is dealt with once.
+            for listed in page.iter().filter(|listed| dealt_with.insert(listed.id)) {
+                let whole = find(database, listed.id).await?.into_iter().find(|letter| letter.id == listed.id);
+                if let Some(letter) = whole {
+                    done.push(settle_one(database, &letter, settled, requeue).await?);
+                }
+            }
+            page = list(database, false, Some(&last), AT_ONCE).await?;
+        }
+    }
+    let done = Letters { dead_letters: done };
     let what = match settled {
         Settled::Requeued => "queued again",
         Settled::Discarded => "discarded",
@@ -150,32 +168,49 @@ async fn settle_each(
             None => format!("{}  {what}", done.id),
             Some(why) => format!("{}  left as it is: {why}", done.id),
         };
-        if done.is_empty() { "nothing waits".to_owned() } else { done.iter().map(line).collect::<Vec<_>>().join("\n") }
+        match done.dead_letters.as_slice() {
+            [] => "nothing waits".to_owned(),
+            done => done.iter().map(line).collect::<Vec<_>>().join("\n"),
+        }
     })?;
-    let left = done.iter().filter(|done| done.left.is_some()).count();
-    if left > 0 { Err(format!("{left} of {} dead letters are left as they are", done.len()).into()) } else { Ok(()) }
+    let (all, left) = (done.dead_letters.len(), done.dead_letters.iter().filter(|done| done.left.is_some()).count());
+    if left > 0 { Err(format!("{left} of {all} dead letters are left as they are").into()) } else { Ok(()) }
 }
 
-/// Deals with one; answers why it was left as it is, if it was.
 async fn settle_one(
     database: &mut PgConnection,
     letter: &StoredLetter,
     settled: Settled,
     requeue: Option<&Requeue>,
-) -> Result<Option<String>, Failure> {
-    if letter.state != "waiting" && !(letter.state == "discarded" && settled == Settled::Requeued) {
-        return Ok(Some(format!("it is {}", letter.state)));
+) -> Result<Done, Failure> {
+    let left = try_settle(database, letter, settled, requeue).await?.err();
+    Ok(Done { id: letter.id, order_id: letter.command_id, left })
+}
+
+/// Deals with one, or says why it is left as it is.
+async fn try_settle(
+    database: &mut PgConnection,
+    letter: &StoredLetter,
+    settled: Settled,
+    requeue: Option<&Requeue>,
+) -> Result<Result<(), String>, Failure> {
+    match (letter.state, settled) {
+        (State::Waiting, _) | (State::Requeued | State::Discarded, Settled::Requeued) => {}
+        (State::Decided, _) => return Ok(Err("it is decided".to_owned())),
+        (State::Requeued, Settled::Discarded) => return Ok(Err("it is queued again".to_owned())),
+        (State::Discarded, Settled::Discarded) => return Ok(Err("it is discarded".to_owned())),
+    }
+    // What is given up is final: it is taken back before it can be decided.
+    if letter.state == State::Discarded && !settle(database, letter, settled).await? {
+        return Ok(Err("it has failed again".to_owned()));
     }
     // Published first: should this end in between, it waits although it is decided, which its state will tell.
     if let Some(requeue) = requeue
         && let Err(why) = requeue.publish(letter).await
     {
-        return Ok(Some(why));
+        return Ok(Err(why));
     }
-    match settle(database, letter, settled).await? {
-        true => Ok(None),
-        false => Ok(Some("it has failed again".to_owned())),
-    }
+    Ok(if settle(database, letter, settled).await? { Ok(()) } else { Err("it has failed again".to_owned()) })
 }
 
 /// The way back into the queues.
@@ -217,7 +252,7 @@ fn commands(payload: &[u8]) -> Result<Vec<Queued>, String> {
     Ok(commands)
 }
 
-fn human(letters: &[View]) -> String {
+fn human(letters: &[View], limit: i64) -> String {
     if letters.is_empty() {
         return "no dead letters wait".to_owned();
     }
@@ -226,12 +261,26 @@ fn human(letters: &[View]) -> String {
             letter.id.to_string(),
             letter.order_id.map_or(NONE.to_owned(), |id| id.to_string()),
             letter.partition.to_string(),
-            letter.state.clone(),
+            state(letter.state).to_owned(),
             time(letter.failed_at),
             letter.reason.clone(),
         ]
     });
-    table(&["id", "order", "partition#", "state", "failed at", "reason"], rows)
+    let table = table(&["id", "order", "partition#", "state", "failed at", "reason"], rows);
+    if i64::try_from(letters.len()) == Ok(limit) {
+        format!("{table}\nno more than {limit} are shown: see --limit")
+    } else {
+        table
+    }
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Waiting => "waiting",
+        State::Requeued => "requeued",
+        State::Discarded => "discarded",
+        State::Decided => "decided",
+    }
 }
 
 fn whole(letter: &View) -> String {
@@ -241,7 +290,7 @@ fn whole(letter: &View) -> String {
         "id         {}\norder      {order}\naccount    {account}\npartition  {}\nstate      {}\nfailed at  {}\nreason     {}\npayload    {}",
         letter.id,
         letter.partition,
-        letter.state,
+        state(letter.state),
         time(letter.failed_at),
         letter.reason,
         letter.payload.as_deref().unwrap_or(NONE)

@@ -18,7 +18,6 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::config::Servers;
 use common::db::{self, PgConnection};
 use common::program::Failure;
 use common::queue::{Link, Topology};
@@ -28,6 +27,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::Config;
 
 const CONNECT_SECONDS_MAX: u64 = 10;
+/// For the servers' own lists of who is connected.
+const NAME: &str = "onhand-operator";
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -45,7 +46,7 @@ pub(crate) enum Command {
         /// Its number, from 0 on
         partition: u16,
     },
-    /// Check every numbered invariant against the database, in one snapshot
+    /// Check every numbered invariant that the database shows, in one snapshot, by reading all of it
     Verify,
     /// Change the number of partitions: while no api and no consumer runs, and nothing waits
     Resize(resize::Options),
@@ -77,15 +78,26 @@ impl Operator<'_> {
         let limits =
             db::Limits { statement: Duration::ZERO, idle_in_transaction: Duration::ZERO, ..db::Limits::default() };
         let wait = Duration::from_secs(CONNECT_SECONDS_MAX);
-        db::connect(&self.config.servers.database_url, "onhand-operator", limits, wait).await
+        db::connect(&self.config.servers.database_url, NAME, limits, wait).await
     }
 
+    /// The broker as it is: nothing is declared, so that who asks in the wrong place is told so.
     async fn broker(&self, partitions: u16) -> Result<Broker, Failure> {
-        let servers: &Servers = &self.config.servers;
-        let topology = Arc::new(Topology::new(&servers.queues, partitions));
         let stop = CancellationToken::new();
-        let name = "onhand operator".to_owned();
-        let mut link = Link::open(&servers.amqp_urls, name, Arc::clone(&topology), stop.clone())?;
+        let link = Link::open_to_ask(&self.config.servers.amqp_urls, NAME.to_owned(), stop.clone())?;
+        self.reached(link, partitions, stop).await
+    }
+
+    /// The same, where what is missing is to be declared.
+    async fn declared_broker(&self, partitions: u16) -> Result<Broker, Failure> {
+        let (servers, stop) = (&self.config.servers, CancellationToken::new());
+        let topology = Arc::new(Topology::new(&servers.queues, partitions));
+        let link = Link::open(&servers.amqp_urls, NAME.to_owned(), topology, stop.clone())?;
+        self.reached(link, partitions, stop).await
+    }
+
+    async fn reached(&self, mut link: Link, partitions: u16, stop: CancellationToken) -> Result<Broker, Failure> {
+        let topology = Arc::new(Topology::new(&self.config.servers.queues, partitions));
         let connecting = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS_MAX), link.connected()).await;
         connecting.map_err(|_| "the broker can't be reached: check AMQP_URL")?;
         Ok(Broker { link, topology, _stop_at_the_end: stop.drop_guard() })
@@ -107,6 +119,17 @@ struct Broker {
 }
 
 impl Broker {
+    /// An error where the queues of this store are not there: another broker, or another prefix.
+    async fn has_queues(&self) -> Result<(), Failure> {
+        for partition in 0..self.topology.partitions() {
+            let queue = self.topology.commands_queue(partition);
+            if self.depth(&queue).await?.is_none() {
+                return Err(format!("there is no queue {queue}: check AMQP_URL and ONHAND_QUEUE_PREFIX").into());
+            }
+        }
+        Ok(())
+    }
+
     /// Messages and consumers of a queue, where it is there.
     async fn depth(&self, queue: &str) -> Result<Option<common::queue::Depth>, Failure> {
         let connection = self.link.connection().ok_or("the connection to the broker was lost: try again")?;

@@ -32,10 +32,12 @@ struct Partition {
     partition: u16,
     owner: Option<Owner>,
     epoch: i64,
-    /// Messages that wait at the broker; each holds one or more commands. `None` where the queue is not there.
+    /// Messages that wait at the broker, each of one or more commands; without those that its consumer has in hand. `None`
+    /// where the queue is not there.
     backlog_messages: Option<u32>,
-    /// Nothing that waits has waited longer; 0 where nothing waits, `None` where it is not known.
-    oldest_waiting_seconds: Option<f64>,
+    /// Nothing that waits has waited longer, as far as the clocks of apis and database agree; 0 where nothing waits, `None`
+    /// where it is not known.
+    oldest_waiting_seconds_max: Option<f64>,
     decided_per_second: f64,
     /// Commands per transaction, over all partitions of its writer; `None` where nothing was decided meanwhile.
     average_batch: Option<f64>,
@@ -83,7 +85,7 @@ fn partition(now: &Figures, before: &Figures, elapsed: f64, backlog: Option<u32>
         owner: now.owner.clone().map(|(id, name)| Owner { id, name }),
         epoch: now.epoch,
         backlog_messages: backlog,
-        oldest_waiting_seconds: if waits { now.behind_seconds } else { Some(0.0) },
+        oldest_waiting_seconds_max: if waits { now.behind_seconds } else { Some(0.0) },
         decided_per_second: if elapsed > 0.0 { decided / elapsed } else { 0.0 },
         average_batch: (batches > 0.0).then(|| commands / batches),
         decided: now.sequence,
@@ -94,7 +96,7 @@ fn partition(now: &Figures, before: &Figures, elapsed: f64, backlog: Option<u32>
 fn human(view: &View) -> String {
     let titles = ["partition#", "owner", "epoch#", "backlog#", "oldest#", "decided/s#", "avg batch#", "decided#", ""];
     let rows = view.partitions.iter().map(|partition| {
-        let oldest = partition.oldest_waiting_seconds;
+        let oldest = partition.oldest_waiting_seconds_max;
         vec![
             partition.partition.to_string(),
             partition.owner.as_ref().map_or(NONE.to_owned(), |owner| owner.name.clone()),
@@ -102,7 +104,7 @@ fn human(view: &View) -> String {
             partition.backlog_messages.map_or(NONE.to_owned(), |messages| messages.to_string()),
             match oldest {
                 Some(0.0) => NONE.to_owned(),
-                Some(oldest) => seconds(oldest),
+                Some(oldest) => format!("≤ {}", seconds(oldest)),
                 None => "?".to_owned(),
             },
             format!("{:.0}", partition.decided_per_second),
@@ -143,11 +145,11 @@ mod tests {
         let before = figures(100, 10, 200, false);
         let seen = partition(&figures(150, 12, 260, false), &before, 2.0, Some(0));
         assert_eq!((seen.decided_per_second, seen.average_batch), (25.0, Some(30.0)));
-        assert_eq!(seen.oldest_waiting_seconds, Some(0.0), "nothing waits");
+        assert_eq!(seen.oldest_waiting_seconds_max, Some(0.0), "nothing waits");
         let idle = partition(&before, &before, 2.0, Some(4));
         assert_eq!((idle.decided_per_second, idle.average_batch), (0.0, None));
-        assert_eq!(idle.oldest_waiting_seconds, Some(7.0), "messages wait at the broker");
+        assert_eq!(idle.oldest_waiting_seconds_max, Some(7.0), "messages wait at the broker");
         let busy = partition(&figures(100, 10, 200, true), &before, 2.0, Some(0));
-        assert_eq!(busy.oldest_waiting_seconds, Some(7.0), "its writer has something in hand");
+        assert_eq!(busy.oldest_waiting_seconds_max, Some(7.0), "its writer has something in hand");
     }
 }

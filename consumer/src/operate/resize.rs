@@ -8,14 +8,16 @@
 //! 4. Where `ONHAND_PARTITIONS` is set, set it to N. 5. Start both again.
 //!
 //! It refuses where consumers run or messages wait. Partitions that are no more keep their log, and are found by `verify` and
-//! `replay`. An api that was forgotten stops by itself within seconds; what it still publishes is put where it belongs by the
-//! consumers. Run again with the same number, it goes on where it was interrupted.
+//! `replay`. An api that was forgotten stops by itself within seconds, unless it can't reach the database; what it still
+//! publishes is decided, exactly, but perhaps before an older order of the same product. What it publishes to a queue that is
+//! no more is put where it belongs by the consumers. Run again with the same number, it goes on where it was interrupted.
 
 use common::db::setup::Resized;
-use common::db::{self, setup};
+use common::db::{self, PgConnection, setup};
 use common::partition::PARTITIONS_MAX;
 use common::program::Failure;
-use common::queue::retire;
+use common::queue::{retire, waits};
+use futures_util::future::try_join_all;
 use serde::Serialize;
 
 use super::{Broker, Operator};
@@ -39,8 +41,7 @@ struct Done {
 pub(super) async fn run(operator: &Operator<'_>, options: &Options) -> Result<(), Failure> {
     let mut database = operator.database().await?;
     let from = setup::settings(&mut database, None).await?.partitions;
-    let broker = operator.broker(from).await?;
-    nothing_waits(&broker).await?;
+    nothing_waits(&operator.broker(from).await?).await?;
     // Long enough to have seen a consumer whose leases are a little longer than ours.
     let silence = operator.config.lease.as_secs_f64() * 2.0;
     let mut transaction = db::begin(&mut database).await?;
@@ -51,13 +52,10 @@ pub(super) async fn run(operator: &Operator<'_>, options: &Options) -> Result<()
             return Err(format!("consumers are running, or were a moment ago ({names}): stop them first").into());
         }
     }
-    let ever = setup::partitions_ever(&mut database).await?;
-    // Declares what is new.
-    let broker = operator.broker(options.partitions).await?;
-    let mut handed_on = 0;
-    for partition in options.partitions..ever {
-        handed_on += retire(&broker.link, &broker.topology, partition).await?;
-    }
+    let handed_on = change_queues(operator, &mut database, options.partitions).await.map_err(|error| {
+        let to = options.partitions;
+        format!("the store has {to} partitions now, but its queues are not ready ({error}): run `resize {to}` again")
+    })?;
     let done = Done { from, to: options.partitions, handed_on };
     operator.print(&done, || {
         let Done { from, to, handed_on } = &done;
@@ -69,17 +67,24 @@ pub(super) async fn run(operator: &Operator<'_>, options: &Options) -> Result<()
     })
 }
 
+/// Declares what is new, gives up what is no more. Answers with the messages that were handed on.
+async fn change_queues(operator: &Operator<'_>, database: &mut PgConnection, partitions: u16) -> Result<u32, Failure> {
+    let ever = setup::partitions_ever(database).await?;
+    let broker = operator.declared_broker(partitions).await?;
+    let retiring = (partitions..ever).map(|partition| retire(&broker.link, &broker.topology, partition));
+    Ok(try_join_all(retiring).await?.into_iter().sum())
+}
+
 async fn nothing_waits(broker: &Broker) -> Result<(), Failure> {
-    let partitions = (0..broker.topology.partitions()).map(|partition| broker.topology.commands_queue(partition));
-    for queue in partitions.chain([broker.topology.unroutable()]) {
-        let Some(depth) = broker.depth(&queue).await? else { continue };
-        if depth.messages > 0 {
-            let refusal = "let the consumers decide them first, with every api stopped";
-            return Err(format!("{} messages wait in {queue}: {refusal}", depth.messages).into());
-        }
-        if depth.consumers > 0 {
-            return Err(format!("{queue} is being consumed: stop every consumer first").into());
-        }
+    broker.has_queues().await?;
+    let refusal = "let the consumers decide it first, with every api stopped";
+    if let Some(partition) = waits(&broker.link, &broker.topology).await? {
+        return Err(format!("something waits in the queue of partition {partition}: {refusal}").into());
     }
-    Ok(())
+    match broker.depth(&broker.topology.unroutable()).await? {
+        Some(depth) if depth.messages > 0 => {
+            Err(format!("{} messages wait in {}: {refusal}", depth.messages, broker.topology.unroutable()).into())
+        }
+        _ => Ok(()),
+    }
 }

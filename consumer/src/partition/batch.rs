@@ -1,6 +1,6 @@
 //! What is decided together: the commands of some messages, in order, of one or more partitions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use common::db::dead_letters::DeadLetter;
 use common::message::{self, Decided, Queued, Stray};
@@ -29,17 +29,23 @@ pub(crate) struct Batch {
     dead: Vec<Dead>,
     /// The last message of each partition: acknowledging it acknowledges those before it.
     receipts: BTreeMap<u16, Receipt>,
-    /// Most commands of the next transaction: all, until some of them fail together.
+    /// Most commands of a transaction.
+    fit: usize,
+    /// Most commands of the next transaction: less, while some fail together.
     together_max: usize,
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        Self { undecided: VecDeque::new(), dead: Vec::new(), receipts: BTreeMap::new(), together_max: usize::MAX }
-    }
-}
-
 impl Batch {
+    /// An empty batch, of whose commands `fit` are decided together.
+    pub(crate) fn new(fit: usize) -> Self {
+        Self { undecided: VecDeque::new(), dead: Vec::new(), receipts: BTreeMap::new(), fit, together_max: fit }
+    }
+
+    /// The partitions that it holds something of.
+    pub(crate) fn partitions(&self) -> BTreeSet<u16> {
+        self.receipts.keys().copied().collect()
+    }
+
     pub(crate) fn add(&mut self, message: Message, epoch: i64) {
         let Message { partition, body, receipt, .. } = message;
         match message::open(&body) {
@@ -91,7 +97,7 @@ impl Batch {
     /// transactions grow again.
     pub(crate) fn committed(&mut self, count: usize) -> Vec<(String, Decided)> {
         self.undecided.drain(..count);
-        self.together_max = self.together_max.saturating_mul(2);
+        self.together_max = self.together_max.saturating_mul(2).min(self.fit);
         self.dead.drain(..).filter_map(|dead| dead.told).collect()
     }
 

@@ -9,15 +9,15 @@ mod decide;
 mod pace;
 mod settle;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use common::db::PgConnection;
 use common::db::partitions::Lease;
 use common::queue::{Incoming, Link, Subscription, Topology};
 use common::retry::Retry;
 use common::steps::Steps;
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -42,6 +42,20 @@ pub(crate) enum Control {
     },
 }
 
+/// The partitions that have nothing to decide: what their keeper says of them when it renews their leases.
+#[derive(Debug, Default)]
+pub(crate) struct Idle(Mutex<BTreeSet<u16>>);
+
+impl Idle {
+    fn set(&self, partitions: BTreeSet<u16>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = partitions;
+    }
+
+    pub(crate) fn get(&self) -> Vec<u16> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
 struct Holding {
     epoch: i64,
     subscription: Option<Subscription>,
@@ -53,15 +67,14 @@ pub(crate) struct Writer {
     link: Link,
     replies: settle::Replies,
     steps: Steps,
-    control: mpsc::Receiver<Control>,
+    control: mpsc::UnboundedReceiver<Control>,
     incoming: mpsc::Receiver<Incoming>,
     sink: mpsc::Sender<Incoming>,
     held: BTreeMap<u16, Holding>,
     subscriptions: u64,
     database: Option<PgConnection>,
     pace: Pace,
-    /// Whether nothing waits to be decided.
-    idle: Arc<AtomicBool>,
+    idle: Arc<Idle>,
     /// A batch that could not be decided yet. Nothing else is received while it waits.
     pending: Option<Batch>,
     /// When to try again: to decide the pending batch, or to subscribe to what is not subscribed.
@@ -76,8 +89,8 @@ impl Writer {
         link: Link,
         outcomes: Link,
         steps: Steps,
-        control: mpsc::Receiver<Control>,
-        idle: Arc<AtomicBool>,
+        control: mpsc::UnboundedReceiver<Control>,
+        idle: Arc<Idle>,
     ) -> Self {
         let pace = Pace::new(config.batch_commands_max, config.batch_linger, config.batch_target);
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
@@ -122,11 +135,11 @@ impl Writer {
                         done.send(()).ok();
                     }
                     Some(Control::Stop { done }) => {
-                        self.stop().await;
+                        self.let_all_go().await;
                         done.send(()).ok();
-                        return;
+                        return self.replies.stop().await;
                     }
-                    None => return self.stop().await,
+                    None => return self.let_all_go().await,
                 },
                 () = link.changed() => self.subscribe().await,
                 () = retry => self.try_again().await,
@@ -137,6 +150,11 @@ impl Writer {
 
     async fn hold(&mut self, leases: &[Lease]) {
         for lease in leases {
+            if self.held.get(&lease.partition).is_some_and(|holding| holding.epoch == lease.epoch) {
+                continue;
+            }
+            // One of an earlier epoch is closed: two subscriptions of ours would wait for one another.
+            self.drop_partition(lease.partition).await;
             self.held.insert(lease.partition, Holding { epoch: lease.epoch, subscription: None });
         }
         self.subscribe().await;
@@ -157,14 +175,26 @@ impl Writer {
             batch.forget(&[partition]);
         }
         self.pending.take_if(|batch| batch.is_done());
+        self.note_idle(None);
     }
 
-    async fn stop(&mut self) {
-        let partitions: Vec<u16> = self.held.keys().copied().collect();
-        for partition in partitions {
-            self.drop_partition(partition).await;
+    /// Notes which partitions have nothing to decide, while a batch is decided or held, or none is.
+    fn note_idle(&self, batch: Option<&Batch>) {
+        let mut idle = BTreeSet::new();
+        // What else has arrived may be of any partition.
+        if self.incoming.is_empty() {
+            let busy = batch.or(self.pending.as_ref()).map(Batch::partitions).unwrap_or_default();
+            let subscribed = self.held.iter().filter(|(_, holding)| holding.subscription.is_some());
+            idle.extend(subscribed.map(|(partition, _)| *partition).filter(|partition| !busy.contains(partition)));
         }
-        self.replies.stop().await;
+        self.idle.set(idle);
+    }
+
+    async fn let_all_go(&mut self) {
+        let subscriptions = std::mem::take(&mut self.held).into_values().filter_map(|holding| holding.subscription);
+        join_all(subscriptions.map(Subscription::close)).await;
+        self.pending = None;
+        self.idle.set(BTreeSet::new());
     }
 
     /// Subscribes to every held partition that is not, where there is a connection.
@@ -185,23 +215,25 @@ impl Writer {
                 Ok(subscription) => holding.subscription = Some(subscription),
                 Err(error) => {
                     tracing::warn!(partition, error = &error as &dyn std::error::Error, "no subscription");
-                    // A new connection declares the queue, should it be gone.
-                    self.link.suspect(&connection);
+                    // A new connection declares the queue. Of one that has no leader now, the others need not suffer.
+                    if error.is_not_found() {
+                        self.link.suspect(&connection);
+                    }
                     self.retry_at.get_or_insert(Instant::now() + self.retry.next_wait());
                 }
             }
         }
+        self.note_idle(None);
     }
 
     async fn receive(&mut self, incoming: Incoming) {
-        self.idle.store(false, Ordering::Relaxed);
         let batch = self.gather(incoming).await;
         self.settle_or_hold(batch).await;
     }
 
     /// What is waiting, as much as fits, and under load what comes within a moment.
     async fn gather(&mut self, first: Incoming) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(self.pace.fit());
         let mut next = Some(first);
         let began = Instant::now();
         while let Some(incoming) = next {
@@ -253,17 +285,15 @@ impl Writer {
 
     /// Decides and settles a batch, or holds it for later. Never negatively acknowledges: that would break the order.
     async fn settle_or_hold(&mut self, batch: Batch) {
+        self.note_idle(Some(&batch));
         self.pending = self.settle_all(batch).await;
-        let idle = self.pending.is_none() && self.incoming.is_empty();
-        self.idle.store(idle, Ordering::Relaxed);
+        self.note_idle(None);
     }
 
     /// Answers with what could not be decided yet.
     async fn settle_all(&mut self, mut batch: Batch) -> Option<Batch> {
         while !batch.is_done() {
-            let (commands, began) = (batch.undecided(), Instant::now());
             let Err(failure) = self.settle(&mut batch).await else {
-                self.pace.decided(commands, began.elapsed());
                 self.retry.reset();
                 return None;
             };

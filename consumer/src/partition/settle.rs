@@ -12,6 +12,7 @@ use common::steps::{Step, Steps};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Writer;
@@ -32,8 +33,9 @@ impl Writer {
         while !batch.is_decided() {
             self.steps.reached(Step::Gathered).await;
             let (group, dead) = batch.next();
-            let count = group.len();
+            let (count, began) = (group.len(), Instant::now());
             told.extend(self.commit(group, dead).await?);
+            self.pace.decided(count, began.elapsed());
             told.extend(batch.committed(count));
         }
         self.steps.reached(Step::Committed).await;
