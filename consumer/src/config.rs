@@ -44,7 +44,7 @@ impl Config {
             lease,
             renew_every,
             batch_commands_max: reader.number("ONHAND_BATCH_COMMANDS_MAX", 1_000, 1, 10_000),
-            batch_linger: reader.milliseconds("ONHAND_BATCH_LINGER_MS", 1, 0, 100),
+            batch_linger: reader.milliseconds("ONHAND_BATCH_LINGER_MS", 0, 0, 100),
             batch_target: reader.milliseconds("ONHAND_BATCH_TARGET_MS", 250, 10, 5_000),
             prefetch: reader.number("ONHAND_PREFETCH", 100, 1, 2_000),
             log_json: reader.text("ONHAND_LOG_FORMAT").as_deref() == Some("json"),
