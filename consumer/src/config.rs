@@ -33,7 +33,7 @@ impl Config {
     /// With every mistake at once.
     pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(lookup);
-        let lease = reader.milliseconds("ONHAND_LEASE_MS", 6_000, 500, 60_000);
+        let lease = reader.milliseconds("ONHAND_LEASE_MS", 5_000, 500, 60_000);
         let renew_every = reader.milliseconds("ONHAND_LEASE_RENEW_MS", 1_000, 50, 20_000);
         if renew_every * ROUNDS_IN_LEASE > lease {
             reader.mistake(format!("ONHAND_LEASE_RENEW_MS is more than ONHAND_LEASE_MS / {ROUNDS_IN_LEASE}"));

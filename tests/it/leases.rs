@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 /// As they are where nothing is said: the times that are printed are those of a store as it is set up.
 fn default_leases() -> Vec<(&'static str, String)> {
-    vec![("ONHAND_LEASE_MS", "6000".to_owned()), ("ONHAND_LEASE_RENEW_MS", "1000".to_owned())]
+    vec![("ONHAND_LEASE_MS", "5000".to_owned()), ("ONHAND_LEASE_RENEW_MS", "1000".to_owned())]
 }
 
 /// Nothing is asserted about it.
