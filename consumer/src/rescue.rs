@@ -16,8 +16,7 @@ use common::config::Servers;
 use common::db::dead_letters::DeadLetter;
 use common::db::{self, PgConnection, dead_letters};
 use common::message::{self, Opened, Queued};
-use common::partition::partition_of;
-use common::program::chain;
+use common::partition::{PARTITIONS_MAX, partition_of};
 use common::queue::{self, Link, Mailbox, PublishError, Publisher, PublisherLimits, Taken, Topology};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
@@ -127,32 +126,23 @@ async fn bury(database: &mut PgConnection, letters: Vec<DeadLetter>) -> Result<(
 
 /// The commands of a message, and what of it can't be read.
 fn read(taken: &Taken) -> (Vec<Queued>, Vec<DeadLetter>) {
-    let partition = taken.routing_key.parse().unwrap_or_default();
+    let partition = partition(taken);
     match message::open(&taken.body) {
         Ok(Opened { commands, unreadable }) => {
-            let letter = |stray: message::Stray| DeadLetter {
-                partition,
-                command: stray.command,
-                payload: stray.bytes,
-                reason: chain(&stray.error),
-            };
-            (commands, unreadable.into_iter().map(letter).collect())
+            (commands, unreadable.into_iter().map(|stray| DeadLetter::of_stray(partition, stray)).collect())
         }
-        Err(error) => {
-            let letter = DeadLetter { partition, command: None, payload: taken.body.clone(), reason: chain(&error) };
-            (Vec::new(), vec![letter])
-        }
+        Err(error) => (Vec::new(), vec![DeadLetter::of_message(partition, taken.body.clone(), &error)]),
     }
 }
 
 fn given_up_letters(taken: &Taken) -> Vec<DeadLetter> {
-    let partition = taken.routing_key.parse().unwrap_or_default();
     let (commands, mut letters) = read(taken);
-    letters.extend(commands.into_iter().map(|queued| DeadLetter {
-        partition,
-        command: Some((queued.command.id, queued.command.account)),
-        payload: message::encode(&queued).unwrap_or_else(|_| format!("{queued:?}").into_bytes()),
-        reason: "the broker has given it up: it was delivered again and again and never acknowledged".to_owned(),
-    }));
+    let reason = "the broker has given it up: it was delivered again and again and never acknowledged";
+    letters.extend(commands.iter().map(|queued| DeadLetter::of_command(partition(taken), queued, reason.to_owned())));
     letters
+}
+
+/// The partition that a message was published to; 0 where its key is none.
+fn partition(taken: &Taken) -> u16 {
+    taken.routing_key.parse().ok().filter(|partition| *partition < PARTITIONS_MAX).unwrap_or_default()
 }

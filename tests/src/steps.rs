@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::steps::{Step, Steps};
+use tokio::runtime::Handle;
 
 const VARIABLE: &str = "ONHAND_TEST_STOP_AT";
 
@@ -28,9 +29,8 @@ pub fn from_environment() -> Steps {
         async move {
             if stop {
                 std::fs::write(&marker, "reached").unwrap();
-                while marker.exists() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+                let deleted = crate::until_within(Duration::MAX, "the marker is deleted", async || !marker.exists());
+                tokio::task::block_in_place(|| Handle::current().block_on(deleted));
             }
         }
     })

@@ -6,6 +6,8 @@ use uuid::Uuid;
 use super::{Error, Result, partitions};
 use crate::domain::Timestamp;
 use crate::ids::hash_id;
+use crate::message::{self, Queued, Stray, Unreadable};
+use crate::program::chain;
 
 /// A command that could not be decided, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,26 @@ pub async fn insert(connection: &mut PgConnection, letters: &[DeadLetter], now: 
 }
 
 impl DeadLetter {
+    /// A message that as a whole can't be read.
+    #[must_use]
+    pub fn of_message(partition: u16, payload: Vec<u8>, error: &Unreadable) -> Self {
+        Self { partition, command: None, payload, reason: chain(error) }
+    }
+
+    /// A part of a message that can't be read.
+    #[must_use]
+    pub fn of_stray(partition: u16, stray: Stray) -> Self {
+        Self { partition, command: stray.command, payload: stray.bytes, reason: chain(&stray.error) }
+    }
+
+    /// A command that can be read, and not be decided.
+    #[must_use]
+    pub fn of_command(partition: u16, queued: &Queued, reason: String) -> Self {
+        let command = Some((queued.command.id, queued.command.account));
+        let payload = message::encode(queued).unwrap_or_else(|_| format!("{queued:?}").into_bytes());
+        Self { partition, command, payload, reason }
+    }
+
     fn id(&self) -> Uuid {
         hash_id("dead-letter", &[&self.partition.to_be_bytes(), &self.payload])
     }

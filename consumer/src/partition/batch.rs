@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use common::db::dead_letters::DeadLetter;
-use common::message::{self, Decided, Queued, Stray};
-use common::program::chain;
+use common::message::{self, Decided, Queued};
 use common::queue::{Message, Receipt};
 
 /// A command with the partition it came from and the epoch under which it may be decided.
@@ -52,14 +51,12 @@ impl Batch {
             Ok(opened) => {
                 let pending = |queued| Pending { queued, partition, epoch };
                 self.undecided.extend(opened.commands.into_iter().map(pending));
-                for Stray { bytes, command, error } in opened.unreadable {
-                    let letter = DeadLetter { partition, command, payload: bytes, reason: chain(&error) };
-                    self.bury(Dead { letter, epoch, told: None });
+                for stray in opened.unreadable {
+                    self.bury(Dead { letter: DeadLetter::of_stray(partition, stray), epoch, told: None });
                 }
             }
             Err(error) => {
-                let letter = DeadLetter { partition, command: None, payload: body, reason: chain(&error) };
-                self.bury(Dead { letter, epoch, told: None });
+                self.bury(Dead { letter: DeadLetter::of_message(partition, body, &error), epoch, told: None });
             }
         }
         self.receipts.insert(partition, receipt);
@@ -111,11 +108,10 @@ impl Batch {
     /// The first command fails by itself.
     pub(crate) fn condemn(&mut self, reason: String) {
         let Some(Pending { queued, partition, epoch }) = self.undecided.pop_front() else { return };
+        let letter = DeadLetter::of_command(partition, &queued, reason);
         let id = queued.command.id;
-        let command = Some((id, queued.command.account));
-        let payload = message::encode(&queued).unwrap_or_else(|_| format!("{queued:?}").into_bytes());
         let told = queued.reply_to.map(|queue| (queue, Decided::FailedV1 { id }));
-        self.bury(Dead { letter: DeadLetter { partition, command, payload, reason }, epoch, told });
+        self.bury(Dead { letter, epoch, told });
     }
 
     /// Drops what came from these partitions: unacknowledged, it goes to their new owner.

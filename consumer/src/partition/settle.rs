@@ -48,7 +48,7 @@ impl Writer {
     /// Acknowledges all partitions of a batch at once, unless the connection is lost meanwhile: on a dying one each would
     /// stand still until its time is over, for nothing.
     async fn acknowledge(&self, batch: &mut Batch) {
-        let acknowledging = batch.take_receipts().into_iter().map(async |(partition, receipt)| {
+        let acknowledging = batch.take_receipts().into_iter().map(|(partition, receipt)| async move {
             if let Err(error) = receipt.acknowledge().await {
                 tracing::warn!(partition, error = &error as &dyn std::error::Error, "not acknowledged: it comes again");
             }
