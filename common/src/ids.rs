@@ -29,6 +29,7 @@ use crate::domain::{Idempotency, Timestamp};
 
 const CODE_BYTES: usize = 4;
 const BODY_BYTES: usize = 16 - CODE_BYTES;
+const PARTITION_BYTE: usize = 7;
 const VARIANT_BITS: u8 = 0b1000_0000;
 const VARIANT_MASK: u8 = 0b0011_1111;
 const KEYED_BIT: u8 = 0b1000;
@@ -110,12 +111,12 @@ impl OrderIds {
             let seconds = u32::from_be_bytes([body[0], body[1], body[2], body[3]]);
             (now.unix_timestamp() - i64::from(seconds)).max(0)
         };
-        Some(Issued { partition: u16::from(body[7]), age_seconds, keyed })
+        Some(Issued { partition: u16::from(body[PARTITION_BYTE]), age_seconds, keyed })
     }
 
     fn seal(&self, mut body: [u8; BODY_BYTES], partition: u16, account: Uuid) -> Uuid {
         body[6] = body[6] & 0x0F | VERSION_BITS;
-        body[7] = u8::try_from(partition).unwrap_or(u8::MAX);
+        body[PARTITION_BYTE] = u8::try_from(partition).unwrap_or(u8::MAX);
         body[8] = body[8] & VARIANT_MASK | VARIANT_BITS;
         let code = self.code(&body, account).finalize().into_bytes();
         let mut bytes = [0; 16];
@@ -135,6 +136,12 @@ impl OrderIds {
 /// Days since 1970, as far as an id can tell them apart.
 fn day(now: Timestamp) -> u16 {
     u16::try_from(now.unix_timestamp().div_euclid(DAY_SECONDS).rem_euclid(DAYS)).unwrap_or_default()
+}
+
+/// The partition that an id names, whoever it was issued to.
+#[must_use]
+pub fn partition_in(id: Uuid) -> u16 {
+    u16::from(id.as_bytes()[PARTITION_BYTE])
 }
 
 /// Whether an id with a key may have been issued for a request of this fingerprint.

@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    Action, Command, CreateProduct, Idempotency, Line, ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, Timestamp,
-    merge_lines,
+    Action, ChangeOrder, ChangeOutcome, ChangeStock, Command, CreateProduct, HoldTerms, Idempotency, Line, ON_HAND_MAX,
+    ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, StockOutcome, Timestamp, WINDOW_SECONDS_MAX, merge_lines,
 };
 
 /// A command with where to tell its outcome.
@@ -37,7 +37,11 @@ pub enum Unreadable {
 #[derive(Serialize, Deserialize)]
 enum Wire {
     PlaceOrderV1(PlaceOrderV1),
+    /// An order that reserves. Not a field of the above: a consumer of before would sell at once.
+    HoldOrderV1(HoldOrderV1),
     CreateProductV1(CreateProductV1),
+    ChangeOrderV1(ChangeOrderV1),
+    ChangeStockV1(ChangeStockV1),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,15 +68,39 @@ struct PlaceOrderV1 {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct HoldOrderV1 {
+    head: Head,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_id: Option<String>,
+    items: Vec<Line>,
+    hold: HoldTerms,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct CreateProductV1 {
     head: Head,
     product: CreateProduct,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeOrderV1 {
+    head: Head,
+    order: ChangeOrder,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeStockV1 {
+    head: Head,
+    stock: ChangeStock,
+}
+
 /// The bytes of one command, to be joined by [`envelope`].
 ///
 /// # Errors
-/// Where JSON can't express it, which no command of ours is.
+/// Where JSON can't express it, which no command of ours is, or where it is one that a writer makes for itself.
 pub fn encode(queued: &Queued) -> Result<Vec<u8>, Unreadable> {
     let Queued { command, reply_to } = queued.clone();
     let head = Head {
@@ -83,10 +111,16 @@ pub fn encode(queued: &Queued) -> Result<Vec<u8>, Unreadable> {
         reply_to,
     };
     let wire = match command.action {
-        Action::PlaceOrder(PlaceOrder { customer, lines }) => {
+        Action::PlaceOrder(PlaceOrder { customer, lines, hold: None }) => {
             Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id: customer, items: lines })
         }
+        Action::PlaceOrder(PlaceOrder { customer, lines, hold: Some(hold) }) => {
+            Wire::HoldOrderV1(HoldOrderV1 { head, customer_id: customer, items: lines, hold })
+        }
         Action::CreateProduct(product) => Wire::CreateProductV1(CreateProductV1 { head, product }),
+        Action::ChangeOrder(order) => Wire::ChangeOrderV1(ChangeOrderV1 { head, order }),
+        Action::ChangeStock(stock) => Wire::ChangeStockV1(ChangeStockV1 { head, stock }),
+        Action::Expire(_) => return Err(Unreadable::Value("an expiry is never sent")),
     };
     Ok(serde_json::to_vec(&wire)?)
 }
@@ -148,13 +182,26 @@ pub fn open(bytes: &[u8]) -> Result<Opened, Unreadable> {
 fn decode(json: &str) -> Result<Queued, Unreadable> {
     let (head, action) = match serde_json::from_str(json)? {
         Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id, items }) => {
-            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: lines(items)? }))
+            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: lines(items)?, hold: None }))
+        }
+        Wire::HoldOrderV1(HoldOrderV1 { head, customer_id, items, hold }) => {
+            if !(1..=WINDOW_SECONDS_MAX).contains(&hold.window_seconds) {
+                return Err(Unreadable::Value("a hold lasts 1 to 31,536,000 seconds"));
+            }
+            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: lines(items)?, hold: Some(hold) }))
         }
         Wire::CreateProductV1(CreateProductV1 { head, product }) => {
             if product.stock < 0 || product.price.amount < 0 {
                 return Err(Unreadable::Value("a product's stock or price is negative"));
             }
             (head, Action::CreateProduct(product))
+        }
+        Wire::ChangeOrderV1(ChangeOrderV1 { head, order }) => (head, Action::ChangeOrder(order)),
+        Wire::ChangeStockV1(ChangeStockV1 { head, stock }) => {
+            if !stock.kind.takes(stock.quantity) || stock.quantity.saturating_abs() > ON_HAND_MAX {
+                return Err(Unreadable::Value("a change of stock is of another sign than its kind, or too large"));
+            }
+            (head, Action::ChangeStock(stock))
         }
     };
     let Head { id, account_id, accepted_at, idempotency, reply_to } = head;
@@ -198,6 +245,16 @@ pub enum Decided {
         id: Uuid,
         outcome: ProductOutcome,
     },
+    ChangeV1 {
+        id: Uuid,
+        outcome: ChangeOutcome,
+        /// The order afterwards, where there is one.
+        order: Option<Order>,
+    },
+    StockV1 {
+        id: Uuid,
+        outcome: StockOutcome,
+    },
     /// It had been decided before: the database has its outcome.
     EarlierV1 {
         id: Uuid,
@@ -218,6 +275,8 @@ impl Decided {
         match self {
             Decided::OrderV1(order) => order.id,
             Decided::ProductV1 { id, .. }
+            | Decided::ChangeV1 { id, .. }
+            | Decided::StockV1 { id, .. }
             | Decided::EarlierV1 { id }
             | Decided::KeyReusedV1 { id }
             | Decided::FailedV1 { id } => *id,

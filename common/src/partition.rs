@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use crate::domain::{Belongs, Command};
+use crate::ids;
+
 /// Most partitions that a store can have: an order id has 8 bits for its partition.
 pub const PARTITIONS_MAX: u16 = 256;
 
@@ -21,6 +24,22 @@ pub fn partition_of(product: Uuid, partitions: u16) -> u16 {
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^= hash >> 33;
     u16::try_from(hash % u64::from(partitions.max(1))).unwrap_or_default()
+}
+
+/// The partition of an order that is decided or waiting: the one that its id names. After a resize to fewer partitions one
+/// of those takes over for each that is no more.
+#[must_use]
+pub fn partition_of_order(order: Uuid, partitions: u16) -> u16 {
+    ids::partition_in(order) % partitions.max(1)
+}
+
+/// The partition that decides a command.
+#[must_use]
+pub fn partition_for(command: &Command, partitions: u16) -> u16 {
+    match command.belongs() {
+        Belongs::ToProduct(product) => partition_of(product, partitions),
+        Belongs::ToOrder(order) => partition_of_order(order, partitions),
+    }
 }
 
 /// Who holds a partition now.

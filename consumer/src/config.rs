@@ -23,6 +23,10 @@ pub struct Config {
     pub batch_target: Duration,
     /// Most unacknowledged messages of one partition; each may hold many commands.
     pub prefetch: u16,
+    /// How often reservations that are due are looked for.
+    pub expiry_every: Duration,
+    /// Most reservations that are released in one transaction.
+    pub expiry_orders_max: u32,
     pub log_json: bool,
 }
 
@@ -47,6 +51,8 @@ impl Config {
             batch_linger: reader.milliseconds("ONHAND_BATCH_LINGER_MS", 0, 0, 100),
             batch_target: reader.milliseconds("ONHAND_BATCH_TARGET_MS", 250, 10, 5_000),
             prefetch: reader.number("ONHAND_PREFETCH", 100, 1, 2_000),
+            expiry_every: reader.milliseconds("ONHAND_EXPIRY_MS", 500, 10, 2_000),
+            expiry_orders_max: reader.number("ONHAND_EXPIRY_ORDERS_MAX", 1_000, 1, 10_000),
             log_json: reader.text("ONHAND_LOG_FORMAT").as_deref() == Some("json"),
         };
         reader.finish(config)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::db::log::{self, Made, Recorded};
 use common::db::{self, PgConnection};
-use common::domain::{Confirmed, Decision, Outcome, ProductOutcome, Refusal, StockChange, decide};
+use common::domain::{Confirmed, Decision, Movement, Outcome, ProductOutcome, Refusal, StockChange, decide};
 use common::program::chain;
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
@@ -77,17 +77,17 @@ impl Again {
             // Told once, not for every decision after it.
             self.replay.decisions = sequence;
         }
-        let Made { command, mut saw, warehouses, decision } = match made {
+        let Made { command, mut saw, decision } = match made {
             Ok(made) => made,
             Err(error) => return self.differ(Some(sequence), id, chain(&error), "nothing".to_owned()),
         };
-        let again = decide(&mut saw, &warehouses, &command);
+        let again = sorted(decide(&mut saw, &command));
         if again != decision {
             let (stored, again) = (tell(&decision), tell(&again));
             let again = if stored == again { format!("{again}, with other details") } else { again };
             self.differ(Some(sequence), id, stored, again);
         }
-        for change in saw.changes() {
+        for change in saw.stock.changes() {
             let last = self.changed.entry((change.variant, change.warehouse)).or_insert(change);
             if last.version < change.version {
                 *last = change;
@@ -120,6 +120,20 @@ impl Again {
     }
 }
 
+/// With what it has moved in the order in which the log has it.
+fn sorted(mut decision: Decision) -> Decision {
+    match &mut decision {
+        Decision::Order(_) => {}
+        Decision::Product(_, moved)
+        | Decision::Change(_, moved)
+        | Decision::Stock(_, moved)
+        | Decision::Expired(_, moved) => {
+            moved.sort_unstable_by_key(|movement: &Movement| (movement.variant, movement.warehouse, movement.version));
+        }
+    }
+    decision
+}
+
 fn tell_stock(row: &StockChange) -> String {
     let StockChange { on_hand, reserved, version, .. } = row;
     format!("{on_hand} on hand and {reserved} reserved at version {version}")
@@ -128,9 +142,10 @@ fn tell_stock(row: &StockChange) -> String {
 /// A decision in a few words.
 fn tell(decision: &Decision) -> String {
     match decision {
-        Decision::Order(Outcome::Confirmed(Confirmed { items, total })) => {
+        Decision::Order(Outcome::Confirmed(Confirmed { items, total, hold })) => {
             let quantity: i64 = items.iter().map(|item| i64::from(item.quantity)).sum();
-            format!("confirmed: {} lines, {quantity} pieces, {} {}", items.len(), total.amount, total.currency.as_str())
+            let done = if hold.is_some() { "reserved" } else { "confirmed" };
+            format!("{done}: {} lines, {quantity} pieces, {} {}", items.len(), total.amount, total.currency.as_str())
         }
         Decision::Order(Outcome::Refused(placed)) => match &placed.refusal {
             Refusal::UnknownProduct { .. } => "refused: unknown product".to_owned(),
@@ -144,10 +159,13 @@ fn tell(decision: &Decision) -> String {
                 format!("refused: short of {}", lines.iter().map(line).collect::<Vec<_>>().join(", "))
             }
         },
-        Decision::Product(ProductOutcome::Created { stock_version }) => {
+        Decision::Product(ProductOutcome::Created { stock_version }, _) => {
             format!("created, stock at version {stock_version}")
         }
-        Decision::Product(ProductOutcome::SkuTaken) => "refused: SKU taken".to_owned(),
-        Decision::Product(ProductOutcome::UnknownWarehouse) => "refused: unknown warehouse".to_owned(),
+        Decision::Product(ProductOutcome::SkuTaken, _) => "refused: SKU taken".to_owned(),
+        Decision::Product(ProductOutcome::UnknownWarehouse, _) => "refused: unknown warehouse".to_owned(),
+        Decision::Change(outcome, moved) => format!("{outcome:?}, {} movements", moved.len()),
+        Decision::Stock(outcome, _) => format!("{outcome:?}"),
+        Decision::Expired(changed, moved) => format!("{} expired, {} movements", changed.len(), moved.len()),
     }
 }

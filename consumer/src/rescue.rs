@@ -16,7 +16,7 @@ use common::config::Servers;
 use common::db::dead_letters::DeadLetter;
 use common::db::{self, PgConnection, dead_letters};
 use common::message::{self, Opened, Queued};
-use common::partition::{PARTITIONS_MAX, partition_of};
+use common::partition::{PARTITIONS_MAX, partition_for};
 use common::queue::{self, Link, Mailbox, PublishError, Publisher, PublisherLimits, Taken, Topology};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,7 @@ impl Rescue {
         );
         let mut publishing = Vec::with_capacity(commands.len());
         for queued in &commands {
-            let partition = partition_of(queued.command.leading_product(), self.topology.partitions());
+            let partition = partition_for(&queued.command, self.topology.partitions());
             publishing.push(self.publisher.publish(partition, message::encode(queued)?));
         }
         try_join_all(publishing).await?;

@@ -1,26 +1,56 @@
-//! Decided commands other than orders, and the changes of stock they caused.
+//! Decided commands other than orders: what was asked, and what came of it.
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::{Value, json};
 use sqlx::types::Json;
-use sqlx::{PgConnection, query, query_scalar};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::stock::expect_rows;
 use super::{Error, Result, partitions};
-use crate::domain::{CreateProduct, Idempotency, ProductOutcome, Timestamp};
+use crate::domain::{Action, ChangeOrder, ChangeOutcome, Command, ProductOutcome, StockOutcome, Timestamp};
 
-/// A decided creation of a product, as it is written.
+/// A decided command, as it is written.
 #[derive(Debug, Clone)]
-pub struct CreatedProduct {
-    pub id: Uuid,
-    pub account: Uuid,
+pub struct DecidedCommand {
+    pub command: Command,
     pub partition: u16,
     pub sequence: i64,
-    pub idempotency: Option<Idempotency>,
-    pub product: CreateProduct,
-    pub outcome: ProductOutcome,
-    pub accepted_at: Timestamp,
+    pub outcome: CommandOutcome,
+}
+
+/// What came of a command other than an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandOutcome {
+    Product(ProductOutcome),
+    Change(ChangeOutcome),
+    Stock(StockOutcome),
+    /// So many holds have ended.
+    Expired(usize),
+}
+
+impl CommandOutcome {
+    fn json(&self) -> Result<Value> {
+        let json = match self {
+            CommandOutcome::Product(outcome) => serde_json::to_value(outcome),
+            CommandOutcome::Change(outcome) => serde_json::to_value(outcome),
+            CommandOutcome::Stock(outcome) => serde_json::to_value(outcome),
+            CommandOutcome::Expired(count) => Ok(json!({ "result": "expired", "count": count })),
+        };
+        json.map_err(|_| Error::Corrupt("an outcome JSON can't hold"))
+    }
+}
+
+/// What was asked for, as it is stored: by its kind and version.
+fn body(action: &Action) -> Result<Value> {
+    Ok(match action {
+        Action::CreateProduct(product) => json!({ "CreateProductV1": product }),
+        Action::ChangeOrder(order) => json!({ "ChangeOrderV1": order }),
+        Action::ChangeStock(stock) => json!({ "ChangeStockV1": stock }),
+        Action::Expire(expire) => json!({ "ExpireV1": expire }),
+        Action::PlaceOrder(_) => return Err(Error::Corrupt("an order is not kept as a command")),
+    })
 }
 
 /// What of a batch has been decided before.
@@ -49,81 +79,137 @@ pub async fn known(connection: &mut PgConnection, ids: &[Uuid], keys: &[Uuid], k
     Ok(())
 }
 
-/// Writes decided commands.
+/// Writes decided commands, sorted by id so that two batches never deadlock.
 ///
 /// # Errors
 /// Where the database is away or one of them is there already.
-pub async fn insert(connection: &mut PgConnection, decided: &mut [CreatedProduct], now: Timestamp) -> Result<()> {
-    decided.sort_unstable_by_key(|command| command.id);
-    for command in decided.iter() {
-        let body = serde_json::json!({ "CreateProductV1": command.product });
-        let outcome =
-            serde_json::to_value(&command.outcome).map_err(|_| Error::Corrupt("an outcome JSON can't hold"))?;
-        let inserted = query!(
-            "INSERT INTO commands (id, partition, sequence, account_id, body, outcome, idempotency_key, fingerprint,
-                                   accepted_at, decided_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
-            command.id,
-            partitions::stored(command.partition)?,
-            command.sequence,
-            command.account,
-            body,
-            outcome,
-            command.idempotency.map(|idempotency| idempotency.key),
-            command.idempotency.map(|idempotency| idempotency.fingerprint),
-            command.accepted_at,
-            now
-        )
-        .execute(&mut *connection)
-        .await?;
-        expect_rows("commands", 1, inserted.rows_affected())?;
-        if let ProductOutcome::Created { stock_version } = command.outcome
-            && stock_version > 0
-        {
-            query!(
-                "INSERT INTO stock_movements
-                   (variant_id, warehouse_id, stock_version, cause, quantity, command_id, moved_at)
-                 VALUES ($1, $2, $3, 'received', $4, $1, $5)",
-                command.id,
-                command.product.warehouse_id,
-                stock_version,
-                command.product.stock,
-                now
-            )
-            .execute(&mut *connection)
-            .await?;
-        }
-    }
-    Ok(())
-}
-
-/// What came of a product's creation, if it is decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredProduct {
-    pub id: Uuid,
-    pub outcome: ProductOutcome,
-}
-
-/// Those of `ids` that are decided creations of products.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn find_products(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<StoredProduct>> {
-    let rows = query!(
-        r#"SELECT id, outcome AS "outcome: Json<ProductOutcome>" FROM commands
-           WHERE id = ANY($1) AND body ? 'CreateProductV1'"#,
-        ids
+pub async fn insert(connection: &mut PgConnection, decided: &mut [DecidedCommand], now: Timestamp) -> Result<()> {
+    decided.sort_unstable_by_key(|decided| decided.command.id);
+    let ids: Vec<Uuid> = decided.iter().map(|decided| decided.command.id).collect();
+    let partitions = decided.iter().map(|decided| partitions::stored(decided.partition)).collect::<Result<Vec<i16>>>()?;
+    let sequences: Vec<i64> = decided.iter().map(|decided| decided.sequence).collect();
+    let accounts: Vec<Uuid> = decided.iter().map(|decided| decided.command.account).collect();
+    let bodies = decided.iter().map(|decided| body(&decided.command.action)).collect::<Result<Vec<Value>>>()?;
+    let outcomes = decided.iter().map(|decided| decided.outcome.json()).collect::<Result<Vec<Value>>>()?;
+    let keys: Vec<Option<Uuid>> = decided.iter().map(|decided| Some(decided.command.idempotency?.key)).collect();
+    let fingerprints: Vec<Option<Uuid>> =
+        decided.iter().map(|decided| Some(decided.command.idempotency?.fingerprint)).collect();
+    let accepted: Vec<Timestamp> = decided.iter().map(|decided| decided.command.accepted_at).collect();
+    let inserted = query!(
+        "INSERT INTO commands (id, partition, sequence, account_id, body, outcome, idempotency_key, fingerprint, accepted_at,
+                               decided_at)
+         SELECT u.*, $10::timestamptz
+         FROM UNNEST($1::uuid[], $2::smallint[], $3::bigint[], $4::uuid[], $5::jsonb[], $6::jsonb[], $7::uuid[], $8::uuid[],
+                     $9::timestamptz[]) AS u
+         ON CONFLICT DO NOTHING",
+        &ids,
+        &partitions,
+        &sequences,
+        &accounts,
+        &bodies,
+        &outcomes,
+        &keys as &[Option<Uuid>],
+        &fingerprints as &[Option<Uuid>],
+        &accepted,
+        now
     )
-    .fetch_all(connection)
+    .execute(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| StoredProduct { id: row.id, outcome: row.outcome.0 }).collect())
+    expect_rows("commands", decided.len(), inserted.rows_affected())
 }
 
-/// The fingerprint of the request that an idempotency key has decided, other than an order.
+/// A decided command, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommand {
+    pub id: Uuid,
+    pub account: Uuid,
+    pub outcome: CommandOutcome,
+    /// The order that it was about, if it was about one.
+    pub order: Option<Uuid>,
+    pub fingerprint: Option<Uuid>,
+    pub decided_at: Timestamp,
+}
+
+struct Row {
+    id: Uuid,
+    account_id: Uuid,
+    kind: String,
+    outcome: Value,
+    order: Option<Json<ChangeOrder>>,
+    fingerprint: Option<Uuid>,
+    decided_at: Timestamp,
+}
+
+impl TryFrom<Row> for StoredCommand {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let outcome = match row.kind.as_str() {
+            "CreateProductV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Product),
+            "ChangeOrderV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Change),
+            "ChangeStockV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Stock),
+            "ExpireV1" => {
+                let count = row.outcome["count"].as_u64().and_then(|count| usize::try_from(count).ok());
+                Ok(CommandOutcome::Expired(count.ok_or(Error::Corrupt("an expiry's count"))?))
+            }
+            _ => return Err(Error::Corrupt("a command's kind")),
+        };
+        Ok(Self {
+            id: row.id,
+            account: row.account_id,
+            outcome: outcome.map_err(|_| Error::Corrupt("a command's outcome"))?,
+            order: row.order.map(|Json(change)| change.order_id),
+            fingerprint: row.fingerprint,
+            decided_at: row.decided_at,
+        })
+    }
+}
+
+/// Those of `ids` that are decided commands other than orders.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn fingerprint_of(connection: &mut PgConnection, key: Uuid) -> Result<Option<Uuid>> {
-    let found = query_scalar!(r#"SELECT fingerprint AS "fingerprint!" FROM commands WHERE idempotency_key = $1"#, key);
-    Ok(found.fetch_optional(connection).await?)
+pub async fn find(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<StoredCommand>> {
+    let rows = query_as!(
+        Row,
+        r#"SELECT id, account_id, (SELECT jsonb_object_keys(body) LIMIT 1) AS "kind!", outcome,
+                  body -> 'ChangeOrderV1' AS "order: Json<ChangeOrder>", fingerprint, decided_at
+           FROM commands WHERE id = ANY($1)"#,
+        ids
+    );
+    rows.fetch_all(connection).await?.into_iter().map(StoredCommand::try_from).collect()
+}
+
+/// The command that an idempotency key has decided, other than an order.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn find_by_key(connection: &mut PgConnection, key: Uuid) -> Result<Option<StoredCommand>> {
+    let id = query_scalar!("SELECT id FROM commands WHERE idempotency_key = $1", key).fetch_optional(&mut *connection);
+    match id.await? {
+        Some(id) => Ok(find(connection, &[id]).await?.pop()),
+        None => Ok(None),
+    }
+}
+
+/// The command of an account that was decided under a key whose hash begins as an id's does, see
+/// [`super::orders::find_by_key_range`].
+///
+/// # Errors
+/// Where the database is away.
+pub async fn find_by_key_range(
+    connection: &mut PgConnection,
+    account: Uuid,
+    (first, last): (Uuid, Uuid),
+) -> Result<Option<StoredCommand>> {
+    let id = query_scalar!(
+        "SELECT id FROM commands WHERE idempotency_key BETWEEN $1 AND $2 AND account_id = $3 LIMIT 1",
+        first,
+        last,
+        account
+    );
+    match id.fetch_optional(&mut *connection).await? {
+        Some(id) => Ok(find(connection, &[id]).await?.pop()),
+        None => Ok(None),
+    }
 }

@@ -7,11 +7,16 @@
 pub mod accounts;
 pub mod commands;
 pub mod consumers;
+pub mod customers;
 pub mod dead_letters;
+pub mod figures;
 pub mod log;
+pub mod movements;
 pub mod orders;
 pub mod partitions;
+pub mod payments;
 pub mod products;
+pub mod reservations;
 pub mod setup;
 pub mod stock;
 pub mod verify;

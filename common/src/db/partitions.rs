@@ -155,35 +155,69 @@ pub struct Fenced {
 ///
 /// # Errors
 /// Where the database is away or a row is missing.
-pub async fn fence(connection: &mut PgConnection, partitions: &[u16]) -> Result<(Vec<Fenced>, Timestamp)> {
+pub async fn fence(connection: &mut PgConnection, partitions: &[u16]) -> Result<(Vec<Fenced>, Moment)> {
     let wanted = partitions.iter().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
     let rows = query!(
-        r#"SELECT partition, epoch, sequence, clock_timestamp() AS "now!" FROM partitions
-         WHERE partition = ANY($1) ORDER BY partition FOR UPDATE"#,
+        r#"SELECT partition, epoch, sequence, business_time() AS "now!",
+                (SELECT min(due_at) FROM reservations WHERE line = 0 AND allocation = 0) AS due
+         FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR UPDATE"#,
         &wanted
     )
     .fetch_all(connection)
     .await?;
     let found = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let missing = Error::RowCount { table: "partitions", expected: wanted.len(), written: found };
-    let now = rows.first().filter(|_| rows.len() == wanted.len()).map(|row| row.now).ok_or(missing)?;
+    let first = rows.first().filter(|_| rows.len() == wanted.len()).ok_or(missing)?;
+    let moment = Moment { now: first.now, is_due: first.due.is_some_and(|due| due <= first.now) };
     let fenced = rows
         .into_iter()
         .map(|row| Ok(Fenced { partition: number(row.partition)?, epoch: row.epoch, sequence: row.sequence }))
         .collect::<Result<_>>()?;
-    Ok((fenced, now))
+    Ok((fenced, moment))
+}
+
+/// When a batch is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    pub now: Timestamp,
+    /// Whether some reservation's time is over.
+    pub is_due: bool,
+}
+
+/// What was decided, by outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Orders that were confirmed: sold at once, or reserved.
+    pub confirmed: i64,
+    /// Orders and reservations that were refused for lack of stock (409).
+    pub conflicts: i64,
+    /// Those that can never be fulfilled (422).
+    pub unfulfillable: i64,
+    /// Of those confirmed: reserved. Each ends in one of the next three.
+    pub reserved: i64,
+    /// Paid, or confirmed.
+    pub converted: i64,
+    /// Their time was over.
+    pub expired: i64,
+    /// Cancelled before.
+    pub released: i64,
+    /// Payments that could not be applied.
+    pub unapplied: i64,
 }
 
 /// How far the log of a partition goes with a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reached {
     /// The number of the last decision.
     pub sequence: i64,
-    /// When what was decided last had been accepted.
-    pub through: Timestamp,
+    /// When what was decided last had been accepted; `None` where that was nobody's command.
+    pub through: Option<Timestamp>,
+    /// What of the batch was decided.
+    pub counts: Counts,
 }
 
-/// Saves how far the logs of a batch's partitions go, counts the batch of `commands`, and prolongs their leases.
+/// Saves how far the logs of a batch's partitions go, counts the batch of `commands` and what came of them, and prolongs their
+/// leases.
 ///
 /// # Errors
 /// Where the database is away or a row is missing.
@@ -191,22 +225,50 @@ pub async fn advance(
     connection: &mut PgConnection,
     reached: &BTreeMap<u16, Reached>,
     commands: usize,
+    now: Timestamp,
     lease: Duration,
 ) -> Result<()> {
     let partitions = reached.keys().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
     let sequences: Vec<i64> = reached.values().map(|reached| reached.sequence).collect();
-    let through: Vec<Timestamp> = reached.values().map(|reached| reached.through).collect();
+    let through: Vec<Option<Timestamp>> = reached.values().map(|reached| reached.through).collect();
+    let counts = |of: fn(&Counts) -> i64| reached.values().map(|reached| of(&reached.counts)).collect::<Vec<i64>>();
     let advanced = query!(
-        "UPDATE partitions p SET sequence = u.sequence, decided_through = u.through,
-             batches = batches + 1, batch_commands = batch_commands + $4,
-             lease_until = clock_timestamp() + $5::float8 * interval '1 second'
-         FROM UNNEST($1::smallint[], $2::bigint[], $3::timestamptz[]) AS u (partition, sequence, through)
-         WHERE p.partition = u.partition",
+        "WITH advanced AS (
+           UPDATE partitions p SET sequence = u.sequence, decided_through = COALESCE(u.through, p.decided_through),
+               batches = p.batches + 1, batch_commands = p.batch_commands + $4,
+               lease_until = clock_timestamp() + $5::float8 * interval '1 second',
+               confirmed = p.confirmed + u.confirmed, conflicts = p.conflicts + u.conflicts,
+               unfulfillable = p.unfulfillable + u.unfulfillable, reserved = p.reserved + u.reserved,
+               converted = p.converted + u.converted, expired = p.expired + u.expired, released = p.released + u.released,
+               unapplied = p.unapplied + u.unapplied
+           FROM UNNEST($1::smallint[], $2::bigint[], $3::timestamptz[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
+                       $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+             AS u (partition, sequence, through, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
+                   unapplied)
+           WHERE p.partition = u.partition
+           RETURNING p.partition, p.confirmed, p.conflicts, p.unfulfillable, p.reserved, p.converted, p.expired, p.released,
+                     p.unapplied)
+         INSERT INTO figures (partition, minute, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
+                              unapplied)
+         SELECT partition, date_trunc('minute', $6::timestamptz), confirmed, conflicts, unfulfillable, reserved, converted,
+                expired, released, unapplied FROM advanced
+         ON CONFLICT (partition, minute) DO UPDATE SET confirmed = EXCLUDED.confirmed, conflicts = EXCLUDED.conflicts,
+             unfulfillable = EXCLUDED.unfulfillable, reserved = EXCLUDED.reserved, converted = EXCLUDED.converted,
+             expired = EXCLUDED.expired, released = EXCLUDED.released, unapplied = EXCLUDED.unapplied",
         &partitions,
         &sequences,
-        &through,
+        &through as &[Option<Timestamp>],
         i64::try_from(commands).unwrap_or(i64::MAX),
-        lease.as_secs_f64()
+        lease.as_secs_f64(),
+        now,
+        &counts(|counts| counts.confirmed),
+        &counts(|counts| counts.conflicts),
+        &counts(|counts| counts.unfulfillable),
+        &counts(|counts| counts.reserved),
+        &counts(|counts| counts.converted),
+        &counts(|counts| counts.expired),
+        &counts(|counts| counts.released),
+        &counts(|counts| counts.unapplied)
     )
     .execute(connection)
     .await?;

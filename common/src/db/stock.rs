@@ -71,6 +71,25 @@ pub async fn lock(connection: &mut PgConnection, variants: &[Uuid]) -> Result<St
     Ok(view)
 }
 
+/// Adds empty stock rows where a variant that is known has none in a warehouse that is. To be called before the locks.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn open(connection: &mut PgConnection, rows: &[(Uuid, Uuid)]) -> Result<()> {
+    let (variants, warehouses): (Vec<Uuid>, Vec<Uuid>) = rows.iter().copied().unzip();
+    query!(
+        "INSERT INTO stock (variant_id, warehouse_id)
+         SELECT DISTINCT v.id, w.id FROM UNNEST($1::uuid[], $2::uuid[]) AS u (variant_id, warehouse_id)
+           JOIN variants v ON v.id = u.variant_id JOIN warehouses w ON w.id = u.warehouse_id
+         ORDER BY v.id, w.id ON CONFLICT DO NOTHING",
+        &variants,
+        &warehouses
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Writes the changed rows of a batch. They exist and are locked.
 ///
 /// # Errors

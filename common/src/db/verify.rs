@@ -42,6 +42,8 @@ macro_rules! check {
 pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     stock(connection, &mut findings).await?;
+    reservations(connection, &mut findings).await?;
+    lives(connection, &mut findings).await?;
     orders(connection, &mut findings).await?;
     refusals(connection, &mut findings).await?;
     Ok(findings)
@@ -61,7 +63,7 @@ async fn stock(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Re
         findings,
         connection,
         "I-2",
-        "a stock row differs from what was received less what was sold",
+        "a stock row differs from what was received and restored, less what was sold",
         r#"SELECT format('variant %s in warehouse %s: on hand %s, in the ledger %s', variant_id, warehouse_id,
                          COALESCE(s.on_hand::text, 'nothing'), COALESCE(m.quantity, 0)) AS "example!",
                   count(*) OVER () AS "rows!"
@@ -82,14 +84,98 @@ async fn stock(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Re
                 USING (variant_id, warehouse_id)
            WHERE s.version <> COALESCE(m.changes, 0) OR s.version <> COALESCE(m.last, 0) ORDER BY 1 LIMIT $1"#
     );
+    Ok(())
+}
+
+async fn reservations(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
     check!(
         findings,
         connection,
         "I-3",
-        "a stock row reserves what no reservation explains",
-        r#"SELECT format('variant %s in warehouse %s: reserved %s', variant_id, warehouse_id, reserved) AS "example!",
+        "a stock row reserves more or less than its active reservations, or than the ledger says",
+        r#"SELECT format('variant %s in warehouse %s: reserved %s, by reservations %s, in the ledger %s', variant_id, warehouse_id,
+                         COALESCE(s.reserved::text, 'nothing'), COALESCE(r.quantity, 0), COALESCE(m.quantity, 0)) AS "example!",
                   count(*) OVER () AS "rows!"
-           FROM stock WHERE reserved <> 0 ORDER BY 1 LIMIT $1"#
+           FROM stock s
+                FULL JOIN (SELECT variant_id, warehouse_id, sum(quantity) AS quantity FROM reservations GROUP BY 1, 2) r
+                USING (variant_id, warehouse_id)
+                FULL JOIN (SELECT variant_id, warehouse_id, sum(reserved) AS quantity FROM ledger GROUP BY 1, 2) m
+                USING (variant_id, warehouse_id)
+           WHERE COALESCE(s.reserved, 0) <> COALESCE(r.quantity, 0) OR COALESCE(s.reserved, 0) <> COALESCE(m.quantity, 0)
+           ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-3",
+        "an order that is pending does not reserve just its items, or one that is not reserves something",
+        r#"SELECT format('order %s, which is %s: holds %s, reserves %s', COALESCE(h.order_id, r.order_id),
+                         COALESCE(o.status, 'not there'), COALESCE(h.pieces, 0), COALESCE(r.pieces, 0)) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM (SELECT i.order_id, i.line, i.allocation, i.variant_id, i.warehouse_id, i.quantity AS pieces, p.due_at
+                 FROM order_items i JOIN orders p ON p.id = i.order_id WHERE p.status = 'pending') h
+                FULL JOIN (SELECT order_id, line, allocation, variant_id, warehouse_id, quantity AS pieces, due_at FROM reservations) r
+                USING (order_id, line, allocation, variant_id, warehouse_id, pieces, due_at)
+                LEFT JOIN orders o ON o.id = order_id
+           WHERE h.order_id IS NULL OR r.order_id IS NULL ORDER BY 1 LIMIT $1"#
+    );
+    Ok(())
+}
+
+async fn lives(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
+    check!(
+        findings,
+        connection,
+        "I-4",
+        "what has become of an order is not what its history says",
+        r#"SELECT format('order %s: %s at revision %s, in its history %s at %s of %s', o.id, o.status, o.revision,
+                         COALESCE(last.status, 'nothing'), COALESCE(h.last, 0), COALESCE(h.n, 0)) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM orders o
+                FULL JOIN (SELECT order_id AS id, count(*) AS n, max(revision) AS last FROM order_status_history GROUP BY 1) h
+                USING (id)
+                LEFT JOIN order_status_history last ON last.order_id = h.id AND last.revision = h.last
+           WHERE o.id IS NULL OR o.revision <> COALESCE(h.n, 0) OR o.revision <> COALESCE(h.last, 0)
+              OR o.status <> COALESCE(last.status, CASE WHEN o.refusal IS NOT NULL THEN 'rejected'
+                                                        WHEN o.hold IS NULL THEN 'paid' ELSE 'pending' END)
+           ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-4",
+        "an order has taken or given back stock that its state does not say",
+        r#"WITH held AS (
+             SELECT o.id AS order_id, i.variant_id, i.warehouse_id,
+                    CASE WHEN o.status IN ('pending', 'cancelled') THEN 0 ELSE -i.quantity::bigint END AS on_hand,
+                    CASE WHEN o.status = 'pending' THEN i.quantity::bigint ELSE 0 END AS reserved
+             FROM orders o JOIN order_items i ON i.order_id = o.id),
+           moved AS (
+             SELECT order_id, variant_id, warehouse_id, sum(quantity) AS on_hand, sum(reserved) AS reserved
+             FROM ledger WHERE order_id IS NOT NULL GROUP BY 1, 2, 3)
+           SELECT format('order %s, variant %s in warehouse %s: %s sold and %s reserved, in the ledger %s and %s', order_id,
+                         variant_id, warehouse_id, -h.on_hand, h.reserved, -m.on_hand, m.reserved) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM held h FULL JOIN moved m USING (order_id, variant_id, warehouse_id)
+           WHERE h.on_hand IS DISTINCT FROM m.on_hand OR h.reserved IS DISTINCT FROM m.reserved ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-5",
+        "an order's state follows another that it can't follow",
+        r#"WITH steps AS (
+             SELECT h.order_id, h.revision, h.status,
+                    lag(h.status, 1, CASE WHEN o.refusal IS NOT NULL THEN 'rejected' WHEN o.hold IS NULL THEN 'paid'
+                                          ELSE 'pending' END) OVER (PARTITION BY h.order_id ORDER BY h.revision) AS before
+             FROM order_status_history h JOIN orders o ON o.id = h.order_id)
+           SELECT format('order %s, revision %s: %s after %s', order_id, revision, status, before) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM steps
+           WHERE (before, status) NOT IN (('pending', 'paid'), ('pending', 'cancelled'), ('paid', 'processing'),
+                                          ('paid', 'cancelled'), ('processing', 'shipped'), ('processing', 'cancelled'),
+                                          ('shipped', 'delivered'))
+           ORDER BY 1 LIMIT $1"#
     );
     Ok(())
 }
@@ -161,11 +247,12 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
         "I-9",
         "a refused line differs from what the ledger says was there, or was not short",
         r#"WITH after AS (SELECT variant_id, warehouse_id, stock_version AS version,
-                           sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS on_hand
+                           sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS on_hand,
+                           sum(reserved) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS reserved
                           FROM ledger),
            claims AS (SELECT o.id, line.n, min((line.it ->> 'requested')::bigint) AS requested,
                              min((line.it ->> 'onHand')::bigint) AS on_hand, min((line.it ->> 'reserved')::bigint) AS reserved,
-                             sum(COALESCE(a.on_hand, 0)) AS was, bool_and(a.version IS NOT NULL OR seen.version = 0) AS known
+                             sum(COALESCE(a.on_hand, 0)) AS was, sum(COALESCE(a.reserved, 0)) AS was_reserved, bool_and(a.version IS NOT NULL OR seen.version = 0) AS known
                       FROM orders o
                            CROSS JOIN jsonb_array_elements(o.refusal -> 'refusal' -> 'lines') WITH ORDINALITY AS line (it, n)
                            CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
@@ -173,9 +260,10 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
                              AND a.warehouse_id = seen."warehouseId" AND a.version = seen.version
                       WHERE o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock' GROUP BY 1, 2)
            SELECT format('line %s of order %s: asked for %s, says %s on hand and %s reserved, the ledger says %s', n, id,
-                         requested, on_hand, reserved, CASE WHEN known THEN was::text ELSE 'nothing of that version' END)
+                         requested, on_hand, reserved,
+                         CASE WHEN known THEN format('%s and %s', was, was_reserved) ELSE 'nothing of that version' END)
                   AS "example!", count(*) OVER () AS "rows!"
-           FROM claims WHERE NOT known OR was <> on_hand OR requested <= on_hand - reserved ORDER BY 1 LIMIT $1"#
+           FROM claims WHERE NOT known OR was <> on_hand OR was_reserved <> reserved OR requested <= on_hand - reserved ORDER BY 1 LIMIT $1"#
     );
     check!(
         findings,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Money, Timestamp};
+use super::{Change, HoldKind, Money, Timestamp};
 
 /// One request, accepted and waiting to be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The order's id, or that of the product to be created. Decided once.
+    /// The order's id, that of the product to be created, or of the command itself. Decided once.
     pub id: Uuid,
     pub account: Uuid,
     pub accepted_at: Timestamp,
@@ -32,6 +32,10 @@ pub struct Idempotency {
 pub enum Action {
     PlaceOrder(PlaceOrder),
     CreateProduct(CreateProduct),
+    ChangeOrder(ChangeOrder),
+    ChangeStock(ChangeStock),
+    /// Made by a writer itself: the time of these orders' holds is over.
+    Expire(Expire),
 }
 
 /// All lines or none.
@@ -40,6 +44,17 @@ pub struct PlaceOrder {
     pub customer: Option<String>,
     /// One line per variant, see [`merge_lines`].
     pub lines: Vec<Line>,
+    /// To reserve, and not to sell at once.
+    pub hold: Option<HoldTerms>,
+}
+
+/// What a hold is for, and how long it lasts from its decision on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldTerms {
+    pub kind: HoldKind,
+    /// 1 to [`super::WINDOW_SECONDS_MAX`].
+    pub window_seconds: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,23 +88,102 @@ pub struct CreateProduct {
     pub warehouse_id: Uuid,
 }
 
-impl Command {
-    /// The product whose partition decides it: the first in the fixed order.
+/// A step in the life of an order, or of a reservation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeOrder {
+    pub order_id: Uuid,
+    pub change: Change,
+    /// In somebody's words, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An operator's change of one stock row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeStock {
+    pub product_id: Uuid,
+    pub variant_id: Uuid,
+    pub warehouse_id: Uuid,
+    pub kind: StockChangeKind,
+    /// What is added, or where negative taken: never 0, and of the sign that its kind has.
+    pub quantity: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StockChangeKind {
+    /// What was counted differs from what was known, either way.
+    Adjust,
+    /// Taken out, other than by an order.
+    Deduct,
+    /// Put back.
+    Restore,
+}
+
+impl StockChangeKind {
+    /// Whether a quantity is of the sign that this kind has.
     #[must_use]
-    pub fn leading_product(&self) -> Uuid {
+    pub fn takes(self, quantity: i64) -> bool {
+        match self {
+            StockChangeKind::Adjust => quantity != 0,
+            StockChangeKind::Deduct => quantity < 0,
+            StockChangeKind::Restore => quantity > 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expire {
+    pub order_ids: Vec<Uuid>,
+}
+
+/// Who decides a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belongs {
+    /// The partition of this product.
+    ToProduct(Uuid),
+    /// The partition that this order's id names.
+    ToOrder(Uuid),
+}
+
+impl Command {
+    /// Where it belongs: an order to its first product in the fixed order, a change of an order to the order.
+    #[must_use]
+    pub fn belongs(&self) -> Belongs {
         match &self.action {
-            Action::PlaceOrder(order) => order.leading_product(),
-            Action::CreateProduct(_) => self.id,
+            Action::PlaceOrder(order) => Belongs::ToProduct(order.leading_product()),
+            Action::CreateProduct(_) => Belongs::ToProduct(self.id),
+            Action::ChangeOrder(change) => Belongs::ToOrder(change.order_id),
+            Action::ChangeStock(change) => Belongs::ToProduct(change.product_id),
+            Action::Expire(expire) => Belongs::ToOrder(expire.order_ids.first().copied().unwrap_or_default()),
         }
     }
 
-    /// Every variant whose stock the decision may look at or change.
-    pub fn variants(&self) -> impl Iterator<Item = Uuid> + '_ {
-        let (lines, product) = match &self.action {
+    /// Every variant that it names whose stock the decision may look at or change, with the most that it may take of it.
+    /// Those of the orders that it changes are not known to it.
+    pub fn variants(&self) -> impl Iterator<Item = (Uuid, i64)> + '_ {
+        let (lines, other) = match &self.action {
             Action::PlaceOrder(order) => (order.lines.as_slice(), None),
-            Action::CreateProduct(_) => (&[][..], Some(self.id)),
+            Action::CreateProduct(_) => (&[][..], Some((self.id, 0))),
+            Action::ChangeStock(change) => (&[][..], Some((change.variant_id, (-change.quantity).max(0)))),
+            Action::ChangeOrder(_) | Action::Expire(_) => (&[][..], None),
         };
-        lines.iter().map(|line| line.variant_id).chain(product)
+        lines.iter().map(|line| (line.variant_id, i64::from(line.quantity))).chain(other)
+    }
+
+    /// The orders, decided before, that it changes.
+    #[must_use]
+    pub fn orders(&self) -> &[Uuid] {
+        match &self.action {
+            Action::ChangeOrder(change) => std::slice::from_ref(&change.order_id),
+            Action::Expire(expire) => &expire.order_ids,
+            Action::PlaceOrder(_) | Action::CreateProduct(_) | Action::ChangeStock(_) => &[],
+        }
     }
 }
 

@@ -1,22 +1,36 @@
 //! The decision of one command on the locked stock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::{
-    Action, Allocation, Command, Confirmed, CreateProduct, Line, Money, OrderItem, Outcome, PlaceOrder, Placed,
-    ProductOutcome, Refusal, SeenLine, ShortLine, StockView, VariantView, allocate,
+    Action, Allocation, Cause, ChangeOutcome, Changed, Command, Confirmed, CreateProduct, Hold, HoldTerms, Line, Money,
+    Movement, Order, OrderItem, Outcome, PlaceOrder, Placed, ProductOutcome, Refusal, SeenLine, ShortLine, StockLevel,
+    StockOutcome, StockView, Timestamp, VariantView, allocate, change, inventory,
 };
 
-/// What is to be written for one command. The stock rows it changed are in the [`StockView`].
+/// Everything that the decisions of a batch may look at and change.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub now: Timestamp,
+    pub stock: StockView,
+    /// Those that the batch may change. An order that it places itself is put here by whoever writes it.
+    pub orders: BTreeMap<Uuid, Order>,
+    pub warehouses: BTreeSet<Uuid>,
+}
+
+/// What is to be written for one command. What it has changed is in the [`View`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     Order(Outcome),
-    Product(ProductOutcome),
+    Product(ProductOutcome, Vec<Movement>),
+    Change(ChangeOutcome, Vec<Movement>),
+    Stock(StockOutcome, Vec<Movement>),
+    Expired(Vec<Changed>, Vec<Movement>),
 }
 
-/// Decides one command, and changes `stock` by what it decided.
+/// Decides one command, and changes `view` by what it decided.
 ///
 /// An order is refused for the first of these that holds; a table test has a row for each:
 ///
@@ -28,23 +42,34 @@ pub enum Decision {
 /// | 4 | the total is over [`super::AMOUNT_MAX`] | 422 |
 /// | 5 | some line asks for more than is available over all warehouses | 409 |
 ///
-/// A new product is refused where its SKU is taken (1) or its warehouse is unknown (2).
-pub fn decide(stock: &mut StockView, warehouses: &BTreeSet<Uuid>, command: &Command) -> Decision {
+/// A new product is refused where its SKU is taken (1) or its warehouse is unknown (2). For changes of orders see
+/// [`super::Change`], for those of stock [`StockOutcome`].
+pub fn decide(view: &mut View, command: &Command) -> Decision {
+    let mut moved = Vec::new();
     match &command.action {
-        Action::PlaceOrder(order) => Decision::Order(place(stock, order)),
-        Action::CreateProduct(product) => Decision::Product(create(stock, warehouses, command.id, product)),
+        Action::PlaceOrder(order) => Decision::Order(place(&mut view.stock, order, view.now)),
+        Action::CreateProduct(product) => {
+            Decision::Product(create(&mut view.stock, &view.warehouses, command.id, product, &mut moved), moved)
+        }
+        Action::ChangeOrder(order) => Decision::Change(change::change(view, order, &mut moved), moved),
+        Action::ChangeStock(stock) => Decision::Stock(inventory::change(view, stock, &mut moved), moved),
+        Action::Expire(orders) => Decision::Expired(change::expire(view, orders, &mut moved), moved),
     }
 }
 
-fn place(stock: &mut StockView, order: &PlaceOrder) -> Outcome {
+fn place(stock: &mut StockView, order: &PlaceOrder, now: Timestamp) -> Outcome {
     match quote(stock, order) {
         Err(refusal) => {
             let beside = beside(stock, order, &refusal);
             Outcome::Refused(Placed { lines: order.lines.clone(), refusal, beside })
         }
         Ok((items, total)) => {
-            let items = items.into_iter().map(|item| take(stock, item)).collect();
-            Outcome::Confirmed(Confirmed { items, total })
+            let items = items.into_iter().map(|item| take(stock, item, order.hold.is_some())).collect();
+            let hold = order.hold.map(|HoldTerms { kind, window_seconds }| {
+                let window = time::Duration::seconds(i64::from(window_seconds));
+                Hold { kind, due_at: now.saturating_add(window) }
+            });
+            Outcome::Confirmed(Confirmed { items, total, hold })
         }
     }
 }
@@ -141,15 +166,24 @@ fn receipt(line: &Line, variant: &VariantView) -> ShortLine {
     }
 }
 
-fn take(stock: &mut StockView, mut item: OrderItem) -> OrderItem {
+/// Sells or reserves an item. It was seen that there is enough.
+fn take(stock: &mut StockView, mut item: OrderItem, reserve: bool) -> OrderItem {
     for allocation in &mut item.allocations {
-        let version = stock.sell(item.variant_id, allocation.warehouse_id, i64::from(allocation.quantity));
+        let quantity = i64::from(allocation.quantity);
+        let (on_hand, reserved) = if reserve { (0, quantity) } else { (-quantity, 0) };
+        let version = stock.change(item.variant_id, allocation.warehouse_id, on_hand, reserved);
         allocation.stock_version = version.unwrap_or_default();
     }
     item
 }
 
-fn create(stock: &mut StockView, warehouses: &BTreeSet<Uuid>, id: Uuid, product: &CreateProduct) -> ProductOutcome {
+fn create(
+    stock: &mut StockView,
+    warehouses: &BTreeSet<Uuid>,
+    id: Uuid,
+    product: &CreateProduct,
+    moved: &mut Vec<Movement>,
+) -> ProductOutcome {
     if stock.sku_is_taken(&product.sku) {
         return ProductOutcome::SkuTaken;
     }
@@ -163,18 +197,23 @@ fn create(stock: &mut StockView, warehouses: &BTreeSet<Uuid>, id: Uuid, product:
         sku: product.sku.clone(),
         price: product.price,
         deleted: false,
-        levels: Vec::new(),
+        levels: vec![StockLevel { warehouse: product.warehouse_id, on_hand: 0, reserved: 0, version: 0 }],
     };
     stock.insert(id, view);
-    let stock_version =
-        if product.stock > 0 { stock.receive(id, product.warehouse_id, product.stock).unwrap_or_default() } else { 0 };
-    ProductOutcome::Created { stock_version }
+    if product.stock == 0 {
+        return ProductOutcome::Created { stock_version: 0 };
+    }
+    let (warehouse, on_hand) = (product.warehouse_id, product.stock);
+    let version = stock.change(id, warehouse, on_hand, 0).unwrap_or_default();
+    let (variant, cause) = (id, Cause::Received);
+    moved.push(Movement { variant, warehouse, version, cause, on_hand, reserved: 0, order: None });
+    ProductOutcome::Created { stock_version: version }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AMOUNT_MAX, Currency, SeenVersion, StockLevel, Timestamp};
+    use crate::domain::{AMOUNT_MAX, Currency, HoldKind, SeenVersion};
 
     const HERE: Uuid = Uuid::from_u128(100);
     const THERE: Uuid = Uuid::from_u128(200);
@@ -217,12 +256,24 @@ mod tests {
         Command { id, account, accepted_at: Timestamp::UNIX_EPOCH, idempotency: None, action }
     }
 
-    fn order(stock: &mut StockView, lines: &[Line]) -> Outcome {
-        let order = PlaceOrder { customer: None, lines: lines.to_vec() };
-        match decide(stock, &BTreeSet::new(), &command(Action::PlaceOrder(order))) {
+    fn view(stock: StockView) -> View {
+        let (orders, warehouses) = (BTreeMap::new(), BTreeSet::from([HERE]));
+        View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses }
+    }
+
+    fn place(view: &mut View, lines: &[Line], hold: Option<HoldTerms>) -> Outcome {
+        let order = PlaceOrder { customer: None, lines: lines.to_vec(), hold };
+        match decide(view, &command(Action::PlaceOrder(order))) {
             Decision::Order(outcome) => outcome,
-            Decision::Product(outcome) => panic!("an order was answered with {outcome:?}"),
+            decision => panic!("an order was answered with {decision:?}"),
         }
+    }
+
+    fn order(stock: &mut StockView, lines: &[Line]) -> Outcome {
+        let mut view = view(std::mem::take(stock));
+        let outcome = place(&mut view, lines, None);
+        *stock = view.stock;
+        outcome
     }
 
     #[test]
@@ -277,7 +328,8 @@ mod tests {
     #[test]
     fn a_confirmed_order_has_every_line_in_full_at_the_price_of_that_moment() {
         let mut stock = stock();
-        let Outcome::Confirmed(Confirmed { items, total }) = order(&mut stock, &[line(1, 13), line(5, 3)]) else {
+        let Outcome::Confirmed(Confirmed { items, total, hold: None }) = order(&mut stock, &[line(1, 13), line(5, 3)])
+        else {
             panic!("there is enough");
         };
         assert_eq!(total, money(13 * 100 + 3 * 7, "EUR"));
@@ -287,6 +339,20 @@ mod tests {
         let left: Vec<_> = stock.changes().map(|change| (change.on_hand, change.reserved, change.version)).collect();
         assert_eq!(left, [(0, 0, 8), (2, 2, 8), (0, 0, 8)]);
         assert!(matches!(order(&mut stock, &[line(1, 1)]), Outcome::Refused(_)), "what is reserved is not sold");
+    }
+
+    #[test]
+    fn a_held_order_reserves_from_the_same_warehouses_and_sells_nothing() {
+        let mut view = view(stock());
+        let terms = HoldTerms { kind: HoldKind::Payment, window_seconds: 900 };
+        let Outcome::Confirmed(confirmed) = place(&mut view, &[line(1, 13)], Some(terms)) else {
+            panic!("there is enough");
+        };
+        let due_at = Timestamp::UNIX_EPOCH + time::Duration::minutes(15);
+        assert_eq!(confirmed.hold, Some(Hold { kind: HoldKind::Payment, due_at }));
+        let left: Vec<_> = view.stock.changes().map(|change| (change.on_hand, change.reserved)).collect();
+        assert_eq!(left, [(10, 10), (5, 5)]);
+        assert!(matches!(place(&mut view, &[line(1, 1)], None), Outcome::Refused(_)), "what is reserved is not sold");
     }
 
     #[test]
@@ -302,8 +368,8 @@ mod tests {
                 warehouse_id,
             }))
         };
-        let (mut stock, warehouses) = (StockView::default(), BTreeSet::from([HERE]));
-        stock.take_sku("taken".into());
+        let mut view = view(StockView::default());
+        view.stock.take_sku("taken".into());
         for (sku, warehouse, quantity, expected) in [
             ("taken", THERE, 1, ProductOutcome::SkuTaken),
             ("free", THERE, 1, ProductOutcome::UnknownWarehouse),
@@ -311,8 +377,12 @@ mod tests {
             ("free", HERE, 4, ProductOutcome::SkuTaken),
             ("none in stock", HERE, 0, ProductOutcome::Created { stock_version: 0 }),
         ] {
-            let decision = decide(&mut stock, &warehouses, &product(sku, warehouse, quantity));
-            assert_eq!(decision, Decision::Product(expected), "{sku}");
+            let decision = decide(&mut view, &product(sku, warehouse, quantity));
+            let Decision::Product(outcome, moved) = decision else { panic!("{decision:?}") };
+            assert_eq!(outcome, expected, "{sku}");
+            let received: i64 = moved.iter().map(|movement| movement.on_hand).sum();
+            let created = matches!(expected, ProductOutcome::Created { .. });
+            assert_eq!(received, if created { quantity } else { 0 }, "{sku}");
         }
     }
 }

@@ -1,26 +1,44 @@
 //! The decision core: what happens to stock when a command is decided.
 //!
-//! [`decide()`] takes the stock that a batch has locked, one command and the time, and answers with a [`Decision`]. It never
-//! does I/O, never reads a clock, never draws a random number: the same commands in the same order on the same stock give
+//! [`decide()`] takes what a batch has locked (a [`View`]: stock, orders, the time), and one command, and answers with a
+//! [`Decision`]. It never does I/O, never reads a clock, never draws a random number: the same commands in the same order on the same stock give
 //! the same decisions, which is what lets a log be replayed and a test compare with a naive model.
 //!
 //! **Architecture invariant**: a refusal is a `Decision`, never an `Err`; there is nothing here that can fail.
 
 mod allocate;
+mod change;
 mod command;
 mod decide;
+mod inventory;
+mod lifecycle;
 mod money;
+mod movement;
 mod order;
 mod stock;
 
 pub use allocate::{Piece, allocate};
-pub use command::{Action, Command, CreateProduct, Idempotency, Line, PlaceOrder, merge_lines};
-pub use decide::{Decision, decide};
+pub use change::{ChangeOutcome, Changed};
+pub use command::{
+    Action, Belongs, ChangeOrder, ChangeStock, Command, CreateProduct, Expire, HoldTerms, Idempotency, Line, PlaceOrder,
+    StockChangeKind, merge_lines,
+};
+pub use decide::{Decision, View, decide};
+pub use inventory::StockOutcome;
+pub use lifecycle::{CancelReason, Change, Effect, Hold, HoldKind, Led, Obstacle, Payment, Standing, State, Tracking};
 pub use money::{Currency, Money, UnknownCurrency};
+pub use movement::{Cause, Movement};
 pub use order::{
-    Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenLine, SeenVersion, ShortLine,
+    Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenLine, SeenVersion,
+    ShortLine, Since,
 };
 pub use stock::{StockChange, StockLevel, StockView, VariantView};
+
+/// Longest time that stock is reserved for an order, in seconds: 365 days.
+pub const WINDOW_SECONDS_MAX: u32 = 365 * 86_400;
+
+/// Most pieces that one stock row may hold.
+pub const ON_HAND_MAX: i64 = 1_000_000_000_000_000;
 
 /// Most lines of one order, after lines of the same variant are added up or before. Bounds the rows that an order locks.
 pub const ORDER_LINES_MAX: usize = 100;

@@ -1,11 +1,11 @@
-//! A decided order: what was asked, and the one outcome it will ever have.
+//! A decided order: what was asked, the one outcome it will ever have, and what has become of it since.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Line, Money, Timestamp};
+use super::{Hold, Line, Money, Payment, Standing, State, Timestamp};
 
 /// A decided order with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,62 @@ pub struct Order {
     #[serde(with = "time::serde::rfc3339")]
     pub decided_at: Timestamp,
     pub outcome: Outcome,
+    /// `None`: it stands as it was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+}
+
+/// What has become of an order since it was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Since {
+    pub state: State,
+    /// Changes so far, at least 1.
+    pub revision: i32,
+    /// When what it had reserved was sold.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub paid_at: Option<Timestamp>,
+    pub payment: Option<Payment>,
+}
+
+impl Order {
+    #[must_use]
+    pub fn state(&self) -> &State {
+        self.since.as_ref().map_or_else(|| self.outcome.state(), |since| &since.state)
+    }
+
+    /// Changes since it was decided.
+    #[must_use]
+    pub fn revision(&self) -> i32 {
+        self.since.as_ref().map_or(0, |since| since.revision)
+    }
+
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        match &self.outcome {
+            Outcome::Confirmed(confirmed) => confirmed.hold,
+            Outcome::Refused(_) => None,
+        }
+    }
+
+    /// What it holds or has held; nothing where it was refused.
+    #[must_use]
+    pub fn items(&self) -> &[OrderItem] {
+        match &self.outcome {
+            Outcome::Confirmed(confirmed) => &confirmed.items,
+            Outcome::Refused(_) => &[],
+        }
+    }
+
+    #[must_use]
+    pub fn standing(&self) -> Standing<'_> {
+        Standing {
+            state: self.state(),
+            hold: self.hold(),
+            converted: self.since.as_ref().is_some_and(|since| since.paid_at.is_some()),
+            payment: self.since.as_ref().and_then(|since| since.payment.as_ref()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +85,18 @@ pub struct Order {
 pub enum Outcome {
     Confirmed(Confirmed),
     Refused(Placed),
+}
+
+impl Outcome {
+    /// Where an order stands right after its decision.
+    #[must_use]
+    pub fn state(&self) -> &'static State {
+        match self {
+            Outcome::Refused(_) => &State::Rejected,
+            Outcome::Confirmed(Confirmed { hold: None, .. }) => &State::Paid,
+            Outcome::Confirmed(Confirmed { hold: Some(_), .. }) => &State::Pending,
+        }
+    }
 }
 
 /// An order that was refused: what it asked for, and why it can't have it.
@@ -51,12 +119,14 @@ pub struct SeenLine {
     pub seen: Vec<SeenVersion>,
 }
 
-/// An order that was confirmed: every line in full, at the prices of that moment.
+/// An order that was confirmed: every line in full, at the prices of that moment. Sold, or reserved where there is a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Confirmed {
     pub items: Vec<OrderItem>,
     pub total: Money,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +141,7 @@ pub struct OrderItem {
     pub allocations: Vec<Allocation>,
 }
 
-/// Where a line is served from, and the version of the stock row that this sale made.
+/// Where a line is served from, and the version of the stock row that selling or reserving it made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocation {

@@ -82,29 +82,23 @@ impl StockView {
         self.variants.get(&id)
     }
 
-    /// Adds a stock row, or what it holds, to a variant's level in one warehouse; answers with the row's new version.
-    pub(super) fn receive(&mut self, variant: Uuid, warehouse: Uuid, quantity: i64) -> Option<i64> {
+    /// Changes one stock row; answers with its new version. The caller has seen that it may: `0 <= reserved <= on_hand`
+    /// holds afterwards.
+    pub(super) fn change(&mut self, variant: Uuid, warehouse: Uuid, on_hand: i64, reserved: i64) -> Option<i64> {
         let levels = &mut self.variants.get_mut(&variant)?.levels;
-        let index = levels.iter().position(|level| level.warehouse == warehouse).unwrap_or_else(|| {
-            levels.push(StockLevel { warehouse, on_hand: 0, reserved: 0, version: 0 });
-            levels.len() - 1
-        });
-        let level = levels.get_mut(index)?;
-        level.on_hand = level.on_hand.saturating_add(quantity);
+        let level = levels.iter_mut().find(|level| level.warehouse == warehouse)?;
+        level.on_hand += on_hand;
+        level.reserved += reserved;
+        debug_assert!(0 <= level.reserved && level.reserved <= level.on_hand, "I-1: {level:?}");
         level.version += 1;
         self.changed.insert((variant, warehouse));
         Some(level.version)
     }
 
-    /// Takes `quantity` out for good; answers with the row's new version. The caller has seen that it is available.
-    pub(super) fn sell(&mut self, variant: Uuid, warehouse: Uuid, quantity: i64) -> Option<i64> {
-        let levels = &mut self.variants.get_mut(&variant)?.levels;
-        let level = levels.iter_mut().find(|level| level.warehouse == warehouse)?;
-        debug_assert!(level.available() >= quantity, "sold more than available");
-        level.on_hand -= quantity;
-        level.version += 1;
-        self.changed.insert((variant, warehouse));
-        Some(level.version)
+    /// A stock row of a variant that is known, or `None`.
+    #[must_use]
+    pub fn level(&self, variant: Uuid, warehouse: Uuid) -> Option<&StockLevel> {
+        self.variants.get(&variant)?.levels.iter().find(|level| level.warehouse == warehouse)
     }
 
     /// The rows that the decisions so far have changed, in the fixed order of locks.

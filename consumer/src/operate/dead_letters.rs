@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use common::db::dead_letters::{Settled, State, StoredLetter, find, list, settle};
 use common::db::{self, PgConnection};
 use common::message::{self, Opened, Queued, Stray};
-use common::partition::partition_of;
+use common::partition::partition_for;
 use common::program::{Failure, chain};
 use common::queue::{Publisher, PublisherLimits};
 use serde::Serialize;
@@ -228,7 +228,7 @@ impl Requeue {
     /// Publishes what a dead letter holds, or says why it can't be.
     async fn publish(&self, letter: &StoredLetter) -> Result<(), String> {
         for queued in commands(&letter.payload)? {
-            let partition = partition_of(queued.command.leading_product(), self.partitions);
+            let partition = partition_for(&queued.command, self.partitions);
             let bytes = message::encode(&queued).map_err(|error| chain(&error))?;
             self.publisher.publish(partition, bytes).await.map_err(|error| chain(&error))?;
         }

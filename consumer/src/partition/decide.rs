@@ -1,11 +1,15 @@
-//! Deciding the commands of a batch in memory, in order, on the stock that the transaction has locked. Pure.
+//! Deciding the commands of a batch in memory, in order, on what the transaction has locked. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::db::commands::{CreatedProduct, Known};
-use common::db::partitions::Reached;
+use common::db::commands::{CommandOutcome, DecidedCommand, Known};
+use common::db::movements::Caused;
+use common::db::orders::Entry;
+use common::db::partitions::{Counts, Reached};
+use common::db::payments::Unapplied;
 use common::domain::{
-    Action, Command, CreateProduct, Decision, Idempotency, Order, ProductOutcome, StockView, Timestamp, decide,
+    Action, Change, ChangeOrder, ChangeOutcome, Changed, Command, CreateProduct, Decision, Idempotency, Movement, Order,
+    Outcome, ProductOutcome, StockOutcome, View, decide,
 };
 use common::message::Decided;
 use uuid::Uuid;
@@ -15,11 +19,9 @@ use super::batch::Pending;
 /// What the transaction has read under its locks.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) now: Timestamp,
+    pub(super) view: View,
     /// The number of the last decision of each partition.
     pub(super) sequences: BTreeMap<u16, i64>,
-    pub(super) stock: StockView,
-    pub(super) warehouses: BTreeSet<Uuid>,
     pub(super) known: Known,
 }
 
@@ -27,28 +29,48 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
     pub(super) orders: Vec<(Order, Option<Idempotency>)>,
-    pub(super) commands: Vec<CreatedProduct>,
+    pub(super) commands: Vec<DecidedCommand>,
     /// Those of `commands` that made a product.
     pub(super) products: Vec<(Uuid, CreateProduct)>,
+    /// Changes of orders' states, and the orders that they were of: as they are now, they are in the view.
+    pub(super) history: Vec<Entry>,
+    pub(super) changed: BTreeSet<Uuid>,
+    pub(super) moved: Vec<Caused>,
+    pub(super) unapplied: Vec<Unapplied>,
     /// How far the log of each partition goes that decided something.
     pub(super) reached: BTreeMap<u16, Reached>,
     pub(super) replies: Vec<(String, Decided)>,
 }
 
+impl Decisions {
+    pub(super) fn len(&self) -> usize {
+        self.orders.len() + self.commands.len()
+    }
+}
+
 /// Decides a batch. What was decided before, in an earlier batch or earlier in this one, is not decided again.
-pub(super) fn decide_batch(seen: &mut Seen, batch: &[Pending]) -> Decisions {
+pub(super) fn decide_batch<'a>(seen: &mut Seen, batch: impl Iterator<Item = &'a Pending> + Clone) -> Decisions {
+    // An order that is placed in this batch may be changed in it too.
+    let changed: BTreeSet<Uuid> =
+        batch.clone().flat_map(|pending| pending.queued.command.orders()).copied().collect();
     let mut decisions = Decisions::default();
     for Pending { queued, partition, .. } in batch {
         let command = &queued.command;
         let told = match decided_before(&seen.known, command) {
             Some(told) => Some(told),
             None => {
-                let sequence = seen.sequences.entry(*partition).or_default();
-                *sequence += 1;
-                let reached = Reached { sequence: *sequence, through: command.accepted_at };
-                decisions.reached.insert(*partition, reached);
-                let place = (*partition, *sequence);
-                decide_one(seen, &mut decisions, command, place, queued.reply_to.is_some())
+                let place = decisions.place(seen, command, *partition);
+                seen.known.ids.insert(command.id);
+                seen.known.keys.extend(command.idempotency.map(|i| (i.key, i.fingerprint)));
+                let decision = decide(&mut seen.view, command);
+                let told = decisions.note(seen, command, place, decision);
+                if let Some((order, _)) = decisions.orders.last()
+                    && order.id == command.id
+                    && changed.contains(&order.id)
+                {
+                    seen.view.orders.insert(order.id, order.clone());
+                }
+                queued.reply_to.is_some().then(|| told.tell(seen, &decisions))
             }
         };
         if let (Some(queue), Some(told)) = (&queued.reply_to, told) {
@@ -68,51 +90,191 @@ fn decided_before(known: &Known, command: &Command) -> Option<Decided> {
     }
 }
 
-fn decide_one(
-    seen: &mut Seen,
-    decisions: &mut Decisions,
-    command: &Command,
-    (partition, sequence): (u16, i64),
-    awaited: bool,
-) -> Option<Decided> {
-    let id = command.id;
-    seen.known.ids.insert(id);
-    seen.known.keys.extend(command.idempotency.map(|i| (i.key, i.fingerprint)));
-    match (decide(&mut seen.stock, &seen.warehouses, command), &command.action) {
-        (Decision::Order(outcome), Action::PlaceOrder(placed)) => {
-            let order = Order {
-                id,
-                account_id: command.account,
-                customer_id: placed.customer.clone(),
-                partition,
-                sequence,
-                accepted_at: command.accepted_at,
-                decided_at: seen.now,
-                outcome,
-            };
-            let told = awaited.then(|| Decided::OrderV1(order.clone()));
-            decisions.orders.push((order, command.idempotency));
-            told
-        }
-        (Decision::Product(outcome), Action::CreateProduct(product)) => {
-            if let ProductOutcome::Created { .. } = outcome {
-                decisions.products.push((id, product.clone()));
+/// A place in the log.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    partition: u16,
+    sequence: i64,
+}
+
+/// What to tell whoever waits, made only where somebody does.
+enum Told {
+    /// The last of the orders.
+    Order,
+    Product(Uuid, ProductOutcome),
+    Change(Uuid, ChangeOutcome, Uuid),
+    Stock(Uuid, StockOutcome),
+    /// Nobody waits for time.
+    Expired(Uuid),
+}
+
+impl Told {
+    fn tell(self, seen: &Seen, decisions: &Decisions) -> Decided {
+        match self {
+            Told::Order => decisions.orders.last().map_or_else(
+                || unreachable!("an order was just decided"),
+                |(order, _)| Decided::OrderV1(order.clone()),
+            ),
+            Told::Product(id, outcome) => Decided::ProductV1 { id, outcome },
+            Told::Change(id, outcome, order) => {
+                // Of one that is not meant nothing is told.
+                let known = outcome != ChangeOutcome::Unknown;
+                let order = seen.view.orders.get(&order).filter(|_| known).cloned();
+                Decided::ChangeV1 { id, outcome, order }
             }
-            decisions.commands.push(CreatedProduct {
-                id,
-                account: command.account,
-                partition,
-                sequence,
-                idempotency: command.idempotency,
-                product: product.clone(),
-                outcome: outcome.clone(),
-                accepted_at: command.accepted_at,
-            });
-            Some(Decided::ProductV1 { id, outcome })
+            Told::Stock(id, outcome) => Decided::StockV1 { id, outcome },
+            Told::Expired(id) => Decided::EarlierV1 { id },
         }
-        (Decision::Order(_), Action::CreateProduct(_)) | (Decision::Product(_), Action::PlaceOrder(_)) => {
-            unreachable!("the core answers an order with an order and a product with a product")
+    }
+}
+
+impl Decisions {
+    /// The next number of a partition's log.
+    fn place(&mut self, seen: &mut Seen, command: &Command, partition: u16) -> Place {
+        let sequence = seen.sequences.entry(partition).or_default();
+        *sequence += 1;
+        let sequence = *sequence;
+        let reached = self.reached.entry(partition).or_default();
+        reached.sequence = sequence;
+        if !matches!(command.action, Action::Expire(_)) {
+            reached.through = Some(command.accepted_at);
         }
+        Place { partition, sequence }
+    }
+
+    fn counts(&mut self, place: Place) -> &mut Counts {
+        &mut self.reached.entry(place.partition).or_default().counts
+    }
+
+    /// Takes down what a decision means for the tables.
+    fn note(&mut self, seen: &Seen, command: &Command, place: Place, decision: Decision) -> Told {
+        let id = command.id;
+        match (decision, &command.action) {
+            (Decision::Order(outcome), Action::PlaceOrder(placed)) => {
+                self.note_order(seen, command, place, placed.customer.clone(), outcome);
+                Told::Order
+            }
+            (Decision::Product(outcome, moved), Action::CreateProduct(product)) => {
+                if let ProductOutcome::Created { .. } = outcome {
+                    self.products.push((id, product.clone()));
+                }
+                self.note_moved(moved, id, None);
+                self.note_command(command, place, CommandOutcome::Product(outcome.clone()));
+                Told::Product(id, outcome)
+            }
+            (Decision::Change(outcome, moved), Action::ChangeOrder(change)) => {
+                self.note_moved(moved, id, change.reason.as_ref());
+                self.note_change(seen, command, place, change, &outcome);
+                self.note_command(command, place, CommandOutcome::Change(outcome.clone()));
+                Told::Change(id, outcome, change.order_id)
+            }
+            (Decision::Stock(outcome, moved), Action::ChangeStock(change)) => {
+                self.note_moved(moved, id, change.reason.as_ref());
+                self.note_command(command, place, CommandOutcome::Stock(outcome.clone()));
+                Told::Stock(id, outcome)
+            }
+            (Decision::Expired(changed, moved), Action::Expire(_)) => {
+                self.note_moved(moved, id, None);
+                self.counts(place).expired += i64::try_from(changed.len()).unwrap_or(i64::MAX);
+                let count = changed.len();
+                for changed in changed {
+                    self.note_entry(command, place, changed, None, None);
+                }
+                self.note_command(command, place, CommandOutcome::Expired(count));
+                Told::Expired(id)
+            }
+            (decision, action) => unreachable!("the core answered {action:?} with {decision:?}"),
+        }
+    }
+
+    fn note_order(
+        &mut self,
+        seen: &Seen,
+        command: &Command,
+        place: Place,
+        customer_id: Option<String>,
+        outcome: Outcome,
+    ) {
+        let counts = self.counts(place);
+        match &outcome {
+            Outcome::Confirmed(confirmed) => {
+                counts.confirmed += 1;
+                counts.reserved += i64::from(confirmed.hold.is_some());
+            }
+            Outcome::Refused(placed) if placed.refusal.status() == 409 => counts.conflicts += 1,
+            Outcome::Refused(_) => counts.unfulfillable += 1,
+        }
+        let order = Order {
+            id: command.id,
+            account_id: command.account,
+            customer_id,
+            partition: place.partition,
+            sequence: place.sequence,
+            accepted_at: command.accepted_at,
+            decided_at: seen.view.now,
+            outcome,
+            since: None,
+        };
+        self.orders.push((order, command.idempotency));
+    }
+
+    fn note_change(
+        &mut self,
+        seen: &Seen,
+        command: &Command,
+        place: Place,
+        change: &ChangeOrder,
+        outcome: &ChangeOutcome,
+    ) {
+        let order = change.order_id;
+        match outcome {
+            ChangeOutcome::Changed { revision } => {
+                let Some(now) = seen.view.orders.get(&order) else { return };
+                let state = now.state().clone();
+                match &change.change {
+                    Change::Pay(_) | Change::Confirm => self.counts(place).converted += 1,
+                    Change::Cancel | Change::Release => {
+                        let released = now.hold().is_some() && !now.standing().converted;
+                        self.counts(place).released += i64::from(released);
+                    }
+                    Change::Process | Change::Ship { .. } | Change::Deliver => {}
+                }
+                let changed = Changed { order, revision: *revision, state };
+                self.note_entry(command, place, changed, Some(command.account), change.reason.clone());
+            }
+            ChangeOutcome::Refused { .. } | ChangeOutcome::Unknown => {
+                if let Change::Pay(payment) = &change.change {
+                    self.counts(place).unapplied += 1;
+                    let problem = match outcome {
+                        ChangeOutcome::Refused { obstacle, .. } => Some(*obstacle),
+                        ChangeOutcome::Changed { .. } | ChangeOutcome::Unchanged { .. } | ChangeOutcome::Unknown => None,
+                    };
+                    let (account, payment) = (command.account, payment.clone());
+                    self.unapplied.push(Unapplied { command: command.id, order, account, problem, payment });
+                }
+            }
+            ChangeOutcome::Unchanged { .. } => {}
+        }
+    }
+
+    fn note_entry(
+        &mut self,
+        command: &Command,
+        Place { partition, sequence }: Place,
+        Changed { order, revision, state }: Changed,
+        account: Option<Uuid>,
+        reason: Option<String>,
+    ) {
+        self.changed.insert(order);
+        self.history.push(Entry { order, revision, state, partition, sequence, command: command.id, account, reason });
+    }
+
+    fn note_command(&mut self, command: &Command, Place { partition, sequence }: Place, outcome: CommandOutcome) {
+        self.commands.push(DecidedCommand { command: command.clone(), partition, sequence, outcome });
+    }
+
+    fn note_moved(&mut self, moved: Vec<Movement>, command: Uuid, reason: Option<&String>) {
+        self.moved.extend(moved.into_iter().map(|movement| Caused { movement, command, reason: reason.cloned() }));
     }
 }
 
@@ -121,7 +283,7 @@ mod tests {
     //! Random batches against a model that decides one order at a time on a table of counts.
 
     use common::domain::{
-        Currency, DEFAULT_WAREHOUSE, Line, Money, Outcome, PlaceOrder, StockLevel, VariantView, merge_lines,
+        Currency, DEFAULT_WAREHOUSE, Line, Money, PlaceOrder, StockLevel, StockView, Timestamp, VariantView, merge_lines,
     };
     use common::message::Queued;
     use proptest::collection::vec;
@@ -166,7 +328,7 @@ mod tests {
             account: Uuid::nil(),
             accepted_at: Timestamp::UNIX_EPOCH,
             idempotency,
-            action: Action::PlaceOrder(PlaceOrder { customer: None, lines }),
+            action: Action::PlaceOrder(PlaceOrder { customer: None, lines, hold: None }),
         };
         Pending { queued: Queued { command, reply_to: Some("r".into()) }, partition: asked.partition, epoch: 1 }
     }
@@ -185,11 +347,10 @@ mod tests {
             };
             stock.insert(Uuid::from_u128(product), view);
         }
+        let (orders, warehouses) = (BTreeMap::new(), BTreeSet::new());
         Seen {
-            now: Timestamp::UNIX_EPOCH,
+            view: View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses },
             sequences: (0..PARTITIONS).map(|partition| (partition, 10)).collect(),
-            stock,
-            warehouses: BTreeSet::new(),
             known: Known::default(),
         }
     }
@@ -241,7 +402,10 @@ mod tests {
                     Expected::Unknown
                 }
             }
-            Decided::ProductV1 { .. } | Decided::FailedV1 { .. } => panic!("{decided:?}"),
+            Decided::ProductV1 { .. }
+            | Decided::ChangeV1 { .. }
+            | Decided::StockV1 { .. }
+            | Decided::FailedV1 { .. } => panic!("{decided:?}"),
         }
     }
 
@@ -261,7 +425,7 @@ mod tests {
             let mut rest: Vec<Pending> = orders.iter().map(pending).collect();
             for cut in cuts {
                 let batch: Vec<Pending> = rest.drain(..cut.min(rest.len())).collect();
-                let decisions = decide_batch(&mut seen, &batch);
+                let decisions = decide_batch(&mut seen, batch.iter());
                 sequences.extend(decisions.orders.iter().map(|(order, _)| (order.partition, order.sequence)));
                 for (partition, last) in &decisions.reached {
                     prop_assert_eq!(seen.sequences[partition], last.sequence);
@@ -270,7 +434,7 @@ mod tests {
             }
             prop_assert_eq!(answers, expected);
             for (product, left) in (0..).zip(left) {
-                let variant = seen.stock.variant(Uuid::from_u128(product)).expect("known");
+                let variant = seen.view.stock.variant(Uuid::from_u128(product)).expect("known");
                 prop_assert_eq!(variant.levels.iter().map(StockLevel::available).sum::<i64>(), left);
                 prop_assert!(variant.levels.iter().all(|level| level.available() >= 0));
             }

@@ -6,6 +6,7 @@
 
 mod batch;
 mod decide;
+mod expiry;
 mod pace;
 mod settle;
 
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use crate::Config;
 use crate::verdict::Verdict;
 use batch::Batch;
+use expiry::Expiry;
 use pace::{Next, Pace};
 
 /// Messages that have been received and not yet taken into a batch, over all partitions.
@@ -74,6 +76,7 @@ pub(crate) struct Writer {
     subscriptions: u64,
     database: Option<PgConnection>,
     pace: Pace,
+    expiry: Expiry,
     idle: Arc<Idle>,
     /// A batch that could not be decided yet. Nothing else is received while it waits.
     pending: Option<Batch>,
@@ -93,6 +96,7 @@ impl Writer {
         idle: Arc<Idle>,
     ) -> Self {
         let pace = Pace::new(config.batch_commands_max, config.batch_linger, config.batch_target);
+        let expiry = Expiry::new(config.expiry_every, config.expiry_orders_max);
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
         let replies = settle::Replies::start(common::queue::Replies::new(outcomes));
         Self {
@@ -108,6 +112,7 @@ impl Writer {
             subscriptions: 0,
             database: None,
             pace,
+            expiry,
             idle,
             pending: None,
             retry: Retry::default(),
@@ -143,6 +148,7 @@ impl Writer {
                 },
                 () = link.changed() => self.subscribe().await,
                 () = retry => self.try_again().await,
+                () = tokio::time::sleep_until(self.expiry.at) => self.sweep().await,
                 Some(incoming) = self.incoming.recv(), if self.pending.is_none() => self.receive(incoming).await,
             }
         }
@@ -311,6 +317,9 @@ impl Writer {
                     for partition in partitions {
                         self.drop_partition(partition).await;
                     }
+                }
+                Verdict::Isolate if self.expiry.is_suspect() => {
+                    tracing::error!(error, "the batch fails, perhaps for a reservation that was to be released with it");
                 }
                 Verdict::Isolate if batch.halve() => {
                     tracing::error!(error, batch.len = batch.undecided(), "the batch fails: it is decided by halves");

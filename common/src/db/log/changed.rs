@@ -1,0 +1,185 @@
+//! Decisions of other commands, made of what is stored of them, of the orders that they were about, and of the ledger.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::placed::{currency, items};
+use super::{Item, Level, Made, Row, json, levels_of, view};
+use crate::db::{Error, Result, orders, partitions};
+use crate::domain::{
+    Action, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Confirmed, CreateProduct,
+    Decision, Expire, Money, Movement, Order, Outcome, Payment, ProductOutcome, Since,
+    State, StockOutcome, Timestamp, Tracking, VariantView, View,
+};
+
+/// An order as it stood before a command.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stood {
+    id: Uuid,
+    account: Uuid,
+    customer: Option<String>,
+    partition: i16,
+    sequence: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    accepted_at: Timestamp,
+    #[serde(with = "time::serde::rfc3339")]
+    decided_at: Timestamp,
+    currency: Option<String>,
+    total: Option<i64>,
+    refusal: Option<Value>,
+    hold: Option<String>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    due_at: Option<Timestamp>,
+    items: Option<Vec<Item>>,
+    revision: i32,
+    status: Option<String>,
+    tracking: Option<Tracking>,
+    cancel_reason: Option<String>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    paid_at: Option<Timestamp>,
+    payment: Option<Payment>,
+}
+
+/// A line of the ledger that a command has caused.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Moved {
+    variant: Uuid,
+    warehouse: Uuid,
+    version: i64,
+    cause: String,
+    on_hand: i64,
+    reserved: i64,
+    order: Option<Uuid>,
+}
+
+pub(super) fn made(row: Row) -> Result<Made> {
+    let levels = row.levels.map(|Json(levels)| levels).unwrap_or_default();
+    let moved = row.moved.map(|Json(moved)| moved).unwrap_or_default();
+    let moved = moved.into_iter().map(Movement::try_from).collect::<Result<Vec<_>>>()?;
+    let outcome = row.outcome.unwrap_or_default();
+    let mut saw = view(row.decided_at);
+    for stood in row.stood.into_iter().flat_map(|Json(stood)| stood) {
+        let order = Order::try_from(stood)?;
+        saw.orders.insert(order.id, order);
+    }
+    for variant in levels.iter().map(|level| level.variant) {
+        saw.stock.insert(variant, variant_view(variant, &levels)?);
+    }
+    let Some(Value::Object(body)) = row.body else { return Err(Error::Corrupt("a command without a body")) };
+    let (kind, body) = body.into_iter().next().ok_or(Error::Corrupt("a command without a body"))?;
+    let (action, decision) = match kind.as_str() {
+        "CreateProductV1" => {
+            let (product, outcome): (CreateProduct, ProductOutcome) = (json(body)?, json(outcome)?);
+            saw.stock = Default::default();
+            match &outcome {
+                ProductOutcome::Created { .. } => {
+                    saw.warehouses.insert(product.warehouse_id);
+                }
+                ProductOutcome::SkuTaken => saw.stock.take_sku(product.sku.clone()),
+                ProductOutcome::UnknownWarehouse => {}
+            }
+            (Action::CreateProduct(product), Decision::Product(outcome, moved))
+        }
+        "ChangeOrderV1" => {
+            let (change, outcome): (ChangeOrder, ChangeOutcome) = (json(body)?, json(outcome)?);
+            (Action::ChangeOrder(change), Decision::Change(outcome, moved))
+        }
+        "ChangeStockV1" => {
+            let (change, outcome): (ChangeStock, StockOutcome) = (json(body)?, json(outcome)?);
+            look_at_stock(&mut saw, &change, &outcome, &levels)?;
+            (Action::ChangeStock(change), Decision::Stock(outcome, moved))
+        }
+        "ExpireV1" => {
+            let expire: Expire = json(body)?;
+            let revisions = row.entered.map(|Json(entered)| entered).unwrap_or_default();
+            let changed = expired(&expire, &revisions);
+            (Action::Expire(expire), Decision::Expired(changed, moved))
+        }
+        _ => return Err(Error::Corrupt("a command's kind")),
+    };
+    let (id, account, accepted_at) = (row.id, row.account, row.accepted_at);
+    let command = Command { id, account, accepted_at, idempotency: None, action };
+    Ok(Made { command, saw, decision })
+}
+
+/// What its history says has expired, in the order of the command.
+fn expired(expire: &Expire, revisions: &BTreeMap<Uuid, i32>) -> Vec<Changed> {
+    let state = State::Cancelled { reason: CancelReason::PaymentTimeout };
+    let of = |order: &Uuid| Some(Changed { order: *order, revision: *revisions.get(order)?, state: state.clone() });
+    expire.order_ids.iter().filter_map(of).collect()
+}
+
+/// A change of stock looks at the variant, where it is known, and its row, where it has one.
+fn look_at_stock(saw: &mut View, change: &ChangeStock, outcome: &StockOutcome, levels: &[Level]) -> Result<()> {
+    match outcome {
+        StockOutcome::UnknownProduct => {}
+        StockOutcome::Changed { .. }
+        | StockOutcome::UnknownWarehouse
+        | StockOutcome::Short { .. }
+        | StockOutcome::TooMuch { .. } => {
+            let view = VariantView { product: change.product_id, ..variant_view(change.variant_id, levels)? };
+            saw.stock.insert(change.variant_id, view);
+        }
+    }
+    Ok(())
+}
+
+/// A variant of which only the stock matters.
+fn variant_view(variant: Uuid, levels: &[Level]) -> Result<VariantView> {
+    let price = Money { amount: 0, currency: currency("XXX")? };
+    let (name, sku): (Arc<str>, Arc<str>) = ("".into(), "".into());
+    Ok(VariantView { product: variant, name, sku, price, deleted: false, levels: levels_of(levels, variant)? })
+}
+
+impl TryFrom<Moved> for Movement {
+    type Error = Error;
+
+    fn try_from(moved: Moved) -> Result<Self> {
+        let Moved { variant, warehouse, version, cause, on_hand, reserved, order } = moved;
+        let cause = Cause::try_from(cause.as_str()).map_err(|()| Error::Corrupt("a movement's cause"))?;
+        Ok(Self { variant, warehouse, version, cause, on_hand, reserved, order })
+    }
+}
+
+impl TryFrom<Stood> for Order {
+    type Error = Error;
+
+    fn try_from(stood: Stood) -> Result<Self> {
+        let hold = orders::hold(stood.hold.as_deref(), stood.due_at)?;
+        let outcome = match (stood.refusal, stood.currency.zip(stood.total)) {
+            (Some(placed), None) => Outcome::Refused(json(placed)?),
+            (None, Some((code, amount))) => {
+                let currency = currency(&code)?;
+                let items = items(stood.items.unwrap_or_default(), currency);
+                Outcome::Confirmed(Confirmed { items, total: Money { amount, currency }, hold })
+            }
+            _ => return Err(Error::Corrupt("an order is neither confirmed nor refused")),
+        };
+        let since = match (stood.revision, stood.status) {
+            (0, None) => None,
+            (revision, Some(status)) => {
+                let state = orders::state(&status, stood.tracking, stood.cancel_reason.as_deref())?;
+                Some(Since { state, revision, paid_at: stood.paid_at, payment: stood.payment })
+            }
+            _ => return Err(Error::Corrupt("a command names a revision that the order's history does not have")),
+        };
+        Ok(Self {
+            id: stood.id,
+            account_id: stood.account,
+            customer_id: stood.customer,
+            partition: partitions::number(stood.partition)?,
+            sequence: stood.sequence,
+            accepted_at: stood.accepted_at,
+            decided_at: stood.decided_at,
+            outcome,
+            since,
+        })
+    }
+}

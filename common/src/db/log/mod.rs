@@ -1,0 +1,242 @@
+//! The decision log: every decision of a partition in the order of its numbers, each with what it had looked at, so that it
+//! can be made again.
+//!
+//! What a decision has looked at is told by the versions of stock rows that it names, and what was there at a version by the
+//! ledger; by the revisions of orders, and their history. So a replay needs no other partition's log, though other partitions'
+//! writers change the same rows.
+//!
+//! What a confirmed order had asked for is not stored beside what it holds: it is taken to be just that. So a replay shows that
+//! it could be had, at that price in all, from those stock rows; not that a line was forgotten. Likewise a price is believed.
+
+mod changed;
+mod placed;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::types::Json;
+use sqlx::{PgConnection, query_as};
+use uuid::Uuid;
+
+use super::{Error, Result, partitions};
+use crate::domain::{Command, Decision, StockLevel, StockView, Timestamp, View};
+
+/// A decision of the log.
+#[derive(Debug)]
+pub struct Recorded {
+    pub sequence: i64,
+    pub id: Uuid,
+    /// An error where what is stored does not make sense.
+    pub made: Result<Made>,
+}
+
+/// A decision with what it was made of.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub command: Command,
+    /// What it had looked at.
+    pub saw: View,
+    /// What it has moved is sorted by stock row and version.
+    pub decision: Decision,
+}
+
+/// The log of a partition from its first decision on. Best read in one snapshot, see [`super::begin_snapshot`].
+///
+/// A decision of a confirmed order is given the stock rows that it took from, one of a refused order all that it looked at, one
+/// of an order's change that order as it was. Prices and names are those at purchase, or for refusals those of today's
+/// catalogue.
+///
+/// # Errors
+/// The stream's, where the database is away or a row does not make sense.
+pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'_, Result<Recorded>>> {
+    let rows = query_as!(
+        Row,
+        r#"WITH
+        asked AS (SELECT * FROM commands WHERE partition = $1),
+        looked AS (
+          SELECT o.id, i.variant_id, i.warehouse_id, i.stock_version - 1 AS version
+          FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.partition = $1
+          UNION ALL
+          SELECT o.id, (line.it ->> 'variantId')::uuid, seen."warehouseId", seen.version
+          FROM orders o
+               CROSS JOIN jsonb_array_elements(COALESCE(o.refusal -> 'refusal' -> 'lines', '[]')
+                                               || COALESCE(o.refusal -> 'beside', '[]')) AS line (it)
+               CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
+          WHERE o.partition = $1 AND o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'
+          UNION ALL
+          SELECT m.command_id, m.variant_id, m.warehouse_id, min(m.stock_version) - 1
+          FROM stock_movements m JOIN asked a ON a.id = m.command_id GROUP BY 1, 2, 3
+          UNION ALL
+          SELECT id, (body -> 'ChangeStockV1' ->> 'variantId')::uuid, (body -> 'ChangeStockV1' ->> 'warehouseId')::uuid,
+                 (outcome ->> 'version')::bigint
+          FROM asked WHERE body ? 'ChangeStockV1' AND outcome ->> 'result' IN ('short', 'too-much')),
+        after AS (
+          SELECT variant_id, warehouse_id, stock_version AS version,
+                 (sum(quantity) OVER row_so_far)::bigint AS on_hand, (sum(reserved) OVER row_so_far)::bigint AS reserved
+          FROM ledger WHERE variant_id IN (SELECT variant_id FROM looked)
+          WINDOW row_so_far AS (PARTITION BY variant_id, warehouse_id ORDER BY stock_version)
+          UNION ALL
+          SELECT variant_id, warehouse_id, 0, 0, 0 FROM stock WHERE variant_id IN (SELECT variant_id FROM looked)),
+        saw AS (
+          SELECT l.id, jsonb_agg(jsonb_build_object('variant', l.variant_id, 'warehouse', l.warehouse_id,
+                                                    'version', l.version, 'onHand', a.on_hand, 'reserved', a.reserved)
+                                 ORDER BY l.variant_id, l.warehouse_id) AS levels
+          FROM looked l LEFT JOIN after a USING (variant_id, warehouse_id, version) GROUP BY l.id),
+        wanted AS (
+          SELECT id, 0 AS n, (body -> 'ChangeOrderV1' ->> 'orderId')::uuid AS order_id,
+                 (outcome ->> 'revision')::integer - CASE outcome ->> 'result' WHEN 'changed' THEN 1 ELSE 0 END AS revision
+          FROM asked WHERE body ? 'ChangeOrderV1' AND outcome ? 'revision'
+          UNION ALL
+          SELECT a.id, e.n, e.id::uuid, 0
+          FROM asked a CROSS JOIN jsonb_array_elements_text(a.body -> 'ExpireV1' -> 'orderIds') WITH ORDINALITY AS e (id, n)),
+        items AS (
+          SELECT i.order_id AS id, jsonb_agg(jsonb_build_object(
+                   'line', i.line, 'product', i.product_id, 'variant', i.variant_id, 'warehouse', i.warehouse_id,
+                   'quantity', i.quantity, 'version', i.stock_version, 'amount', i.unit_amount, 'name', i.name,
+                   'sku', i.sku) ORDER BY i.line, i.allocation) AS items
+          FROM order_items i JOIN orders o ON o.id = i.order_id
+          WHERE o.partition = $1 OR o.id IN (SELECT order_id FROM wanted) GROUP BY i.order_id),
+        stood AS (
+          SELECT w.id, jsonb_agg(jsonb_build_object(
+                   'id', o.id, 'account', o.account_id, 'customer', o.customer_id, 'partition', o.partition,
+                   'sequence', o.sequence, 'acceptedAt', o.accepted_at, 'decidedAt', o.decided_at, 'currency', o.currency,
+                   'total', o.total_amount, 'refusal', o.refusal, 'hold', o.hold, 'dueAt', o.due_at, 'items', i.items,
+                   'revision', w.revision, 'status', h.status, 'tracking', h.tracking,
+                   'cancelReason', CASE h.status WHEN 'cancelled' THEN o.cancel_reason END,
+                   'paidAt', CASE WHEN p.revision <= w.revision THEN o.paid_at END,
+                   'payment', CASE WHEN p.revision <= w.revision THEN o.payment END) ORDER BY w.n) AS orders
+          FROM wanted w JOIN orders o ON o.id = w.order_id LEFT JOIN items i ON i.id = o.id
+               LEFT JOIN order_status_history h ON h.order_id = o.id AND h.revision = w.revision
+               LEFT JOIN order_status_history p ON p.order_id = o.id AND p.status = 'paid'
+          GROUP BY w.id),
+        moved AS (
+          SELECT m.command_id AS id, jsonb_agg(jsonb_build_object(
+                   'variant', m.variant_id, 'warehouse', m.warehouse_id, 'version', m.stock_version, 'cause', m.cause,
+                   'onHand', m.quantity, 'reserved', m.reserved, 'order', m.order_id)
+                   ORDER BY m.variant_id, m.warehouse_id, m.stock_version) AS moved
+          FROM stock_movements m JOIN asked a ON a.id = m.command_id GROUP BY 1),
+        entered AS (
+          SELECT h.command_id AS id, jsonb_object_agg(h.order_id, h.revision) AS revisions
+          FROM order_status_history h JOIN asked a ON a.id = h.command_id WHERE a.body ? 'ExpireV1' GROUP BY 1),
+        catalogue AS (
+          SELECT o.id, jsonb_agg(jsonb_build_object('variant', v.id, 'product', v.product_id, 'amount', v.price_amount,
+                                                    'currency', v.currency, 'name', p.name, 'sku', v.sku)) AS variants
+          FROM orders o CROSS JOIN jsonb_to_recordset(o.refusal -> 'lines') AS line ("variantId" uuid)
+               JOIN variants v ON v.id = line."variantId" JOIN products p ON p.id = v.product_id
+          WHERE o.partition = $1 GROUP BY o.id)
+        SELECT o.sequence AS "sequence!", o.id AS "id!", o.account_id AS "account!", o.customer_id AS customer,
+               o.accepted_at AS "accepted_at!", o.decided_at AS "decided_at!", o.currency, o.total_amount AS total, o.hold,
+               o.due_at, o.refusal, i.items AS "items: Json<Vec<Item>>", s.levels AS "levels: Json<Vec<Level>>",
+               c.variants AS "variants: Json<Vec<Variant>>", NULL::jsonb AS body, NULL::jsonb AS outcome,
+               NULL::jsonb AS "stood: Json<Vec<changed::Stood>>", NULL::jsonb AS "moved: Json<Vec<changed::Moved>>",
+               NULL::jsonb AS "entered: Json<BTreeMap<Uuid, i32>>"
+        FROM orders o LEFT JOIN saw s USING (id) LEFT JOIN items i USING (id) LEFT JOIN catalogue c USING (id)
+        WHERE o.partition = $1
+        UNION ALL
+        SELECT a.sequence, a.id, a.account_id, NULL, a.accepted_at, a.decided_at, NULL, NULL, NULL, NULL, NULL, NULL, s.levels,
+               NULL, a.body, a.outcome, t.orders, m.moved, e.revisions
+        FROM asked a LEFT JOIN saw s USING (id) LEFT JOIN stood t USING (id) LEFT JOIN moved m USING (id)
+             LEFT JOIN entered e USING (id)
+        ORDER BY 1"#,
+        partitions::stored(partition)?
+    )
+    .fetch(connection);
+    Ok(rows
+        .map(|row| {
+            let row = row?;
+            Ok(Recorded { sequence: row.sequence, id: row.id, made: row.try_into() })
+        })
+        .boxed())
+}
+
+struct Row {
+    sequence: i64,
+    id: Uuid,
+    account: Uuid,
+    customer: Option<String>,
+    accepted_at: Timestamp,
+    decided_at: Timestamp,
+    currency: Option<String>,
+    total: Option<i64>,
+    hold: Option<String>,
+    due_at: Option<Timestamp>,
+    refusal: Option<Value>,
+    items: Option<Json<Vec<Item>>>,
+    levels: Option<Json<Vec<Level>>>,
+    variants: Option<Json<Vec<Variant>>>,
+    body: Option<Value>,
+    outcome: Option<Value>,
+    stood: Option<Json<Vec<changed::Stood>>>,
+    moved: Option<Json<Vec<changed::Moved>>>,
+    entered: Option<Json<BTreeMap<Uuid, i32>>>,
+}
+
+/// A piece of a confirmed order.
+#[derive(Debug, Deserialize)]
+struct Item {
+    line: i16,
+    product: Uuid,
+    variant: Uuid,
+    warehouse: Uuid,
+    quantity: i32,
+    version: i64,
+    amount: i64,
+    name: std::sync::Arc<str>,
+    sku: std::sync::Arc<str>,
+}
+
+/// A stock row at the version that was looked at. Its quantities are missing where the ledger knows nothing of that version.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Level {
+    variant: Uuid,
+    warehouse: Uuid,
+    version: i64,
+    on_hand: Option<i64>,
+    reserved: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Variant {
+    variant: Uuid,
+    product: Uuid,
+    amount: i64,
+    currency: String,
+    name: std::sync::Arc<str>,
+    sku: std::sync::Arc<str>,
+}
+
+impl TryFrom<Row> for Made {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        match (row.body.is_some(), row.refusal.is_some()) {
+            (true, _) => changed::made(row),
+            (false, true) => placed::refused(row),
+            (false, false) => placed::confirmed(row),
+        }
+    }
+}
+
+fn json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|_| Error::Corrupt("JSON of another shape"))
+}
+
+/// What a decision at a moment may have looked at, nothing known yet.
+fn view(now: Timestamp) -> View {
+    View { now, stock: StockView::default(), orders: BTreeMap::new(), warehouses: BTreeSet::new() }
+}
+
+/// The stock rows of one variant.
+fn levels_of(levels: &[Level], variant: Uuid) -> Result<Vec<StockLevel>> {
+    let of = levels.iter().filter(|level| level.variant == variant);
+    of.map(|level| {
+        let missing = Error::Corrupt("a decision names a version that the ledger does not have");
+        let (on_hand, reserved) = level.on_hand.zip(level.reserved).ok_or(missing)?;
+        Ok(StockLevel { warehouse: level.warehouse, on_hand, reserved, version: level.version })
+    })
+    .collect()
+}

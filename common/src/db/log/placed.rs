@@ -1,0 +1,133 @@
+//! Decisions of orders, made of what is stored of them.
+
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Item, Level, Made, Row, Variant, json, levels_of, view};
+use crate::db::{Error, Result, orders};
+use crate::domain::{
+    Action, Allocation, Command, Confirmed, Currency, Decision, HoldTerms, Line, Money, OrderItem, Outcome, PlaceOrder,
+    Placed, Refusal, StockView, VariantView,
+};
+
+pub(super) fn refused(row: Row) -> Result<Made> {
+    let placed: Placed = json(row.refusal.unwrap_or_default())?;
+    let mut saw = view(row.decided_at);
+    saw.stock = looked_at(&placed, row.variants, row.levels)?;
+    // Whether it was to reserve is not known, and makes no difference.
+    let action = PlaceOrder { customer: row.customer, lines: placed.lines.clone(), hold: None };
+    let (id, account, accepted_at) = (row.id, row.account, row.accepted_at);
+    let command = Command { id, account, accepted_at, idempotency: None, action: Action::PlaceOrder(action) };
+    Ok(Made { command, saw, decision: Decision::Order(Outcome::Refused(placed)) })
+}
+
+/// A confirmed order as it is stored, and the stock rows that it took from as they were before.
+pub(super) fn confirmed(row: Row) -> Result<Made> {
+    let total = row.currency.zip(row.total).ok_or(Error::Corrupt("an order is neither confirmed nor refused"))?;
+    let total = Money { amount: total.1, currency: currency(&total.0)? };
+    let items = items(row.items.map(|Json(items)| items).unwrap_or_default(), total.currency);
+    let levels = row.levels.map(|Json(levels)| levels).unwrap_or_default();
+    let mut saw = view(row.decided_at);
+    for item in &items {
+        let known = VariantView {
+            product: item.product_id,
+            name: item.name.clone(),
+            sku: item.sku.clone(),
+            price: item.unit_price,
+            deleted: false,
+            levels: levels_of(&levels, item.variant_id)?,
+        };
+        saw.stock.insert(item.variant_id, known);
+    }
+    let hold = orders::hold(row.hold.as_deref(), row.due_at)?;
+    let terms = hold.map(|hold| {
+        let window = u32::try_from((hold.due_at - row.decided_at).whole_seconds());
+        let window_seconds = window.map_err(|_| Error::Corrupt("an order's hold"))?;
+        Ok::<_, Error>(HoldTerms { kind: hold.kind, window_seconds })
+    });
+    let lines = items.iter().map(|item| Line {
+        product_id: item.product_id,
+        variant_id: item.variant_id,
+        quantity: item.quantity,
+    });
+    let action = PlaceOrder { customer: row.customer, lines: lines.collect(), hold: terms.transpose()? };
+    let (id, account, accepted_at) = (row.id, row.account, row.accepted_at);
+    let command = Command { id, account, accepted_at, idempotency: None, action: Action::PlaceOrder(action) };
+    Ok(Made { command, saw, decision: Decision::Order(Outcome::Confirmed(Confirmed { items, total, hold })) })
+}
+
+/// The rows of one order, sorted by line, as its items.
+pub(super) fn items(rows: Vec<Item>, currency: Currency) -> Vec<OrderItem> {
+    let mut lines = Vec::<(i16, OrderItem)>::new();
+    for item in rows {
+        let allocation =
+            Allocation { warehouse_id: item.warehouse, quantity: item.quantity, stock_version: item.version };
+        match lines.last_mut() {
+            Some((line, known)) if *line == item.line => {
+                known.quantity += item.quantity;
+                known.allocations.push(allocation);
+            }
+            _ => {
+                let order_item = OrderItem {
+                    product_id: item.product,
+                    variant_id: item.variant,
+                    name: item.name,
+                    sku: item.sku,
+                    quantity: item.quantity,
+                    unit_price: Money { amount: item.amount, currency },
+                    allocations: vec![allocation],
+                };
+                lines.push((item.line, order_item));
+            }
+        }
+    }
+    lines.into_iter().map(|(_, item)| item).collect()
+}
+
+pub(super) fn currency(text: &str) -> Result<Currency> {
+    Currency::try_from(text).map_err(|_| Error::Corrupt("a price's currency"))
+}
+
+/// What a refusal had looked at.
+fn looked_at(
+    placed: &Placed,
+    variants: Option<Json<Vec<Variant>>>,
+    levels: Option<Json<Vec<Level>>>,
+) -> Result<StockView> {
+    let (mut unknown, mut deleted) = match &placed.refusal {
+        Refusal::UnknownProduct { product_ids } => (product_ids.clone(), Vec::new()),
+        Refusal::DeletedProduct { product_ids } => (Vec::new(), product_ids.clone()),
+        Refusal::MixedCurrencies { .. } | Refusal::TotalTooLarge | Refusal::InsufficientStock { .. } => {
+            Default::default()
+        }
+    };
+    // A refusal lists a product once per line. Lines that today's catalogue does not have are still unknown; of the rest
+    // so many were unknown then as the list has left.
+    let today: Vec<Variant> = variants.map(|Json(variants)| variants).unwrap_or_default();
+    let known = |line: &Line| today.iter().any(|v| (v.variant, v.product) == (line.variant_id, line.product_id));
+    for line in placed.lines.iter().filter(|line| !known(line)) {
+        take(&mut unknown, line.product_id);
+    }
+    let levels = levels.map(|Json(levels)| levels).unwrap_or_default();
+    let mut saw = StockView::default();
+    for variant in today {
+        if take(&mut unknown, variant.product) {
+            continue;
+        }
+        let view = VariantView {
+            product: variant.product,
+            name: variant.name,
+            sku: variant.sku,
+            price: Money { amount: variant.amount, currency: currency(&variant.currency)? },
+            deleted: take(&mut deleted, variant.product),
+            levels: levels_of(&levels, variant.variant)?,
+        };
+        saw.insert(variant.variant, view);
+    }
+    Ok(saw)
+}
+
+/// Takes one occurrence out of a list; answers whether there was one.
+fn take(list: &mut Vec<Uuid>, id: Uuid) -> bool {
+    list.iter().position(|known| *known == id).map(|index| list.swap_remove(index)).is_some()
+}

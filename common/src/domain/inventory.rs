@@ -1,0 +1,44 @@
+//! The decision of an operator's change of stock.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cause, ChangeStock, Movement, ON_HAND_MAX, StockChangeKind, View};
+
+/// What came of a [`ChangeStock`]. Where several refusals hold, the first of this list is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum StockOutcome {
+    /// The row afterwards.
+    Changed { on_hand: i64, reserved: i64, version: i64 },
+    UnknownProduct,
+    /// There is no such warehouse, or it holds nothing of this that could be taken.
+    UnknownWarehouse,
+    /// More is taken than is available, the row being as told.
+    Short { requested: i64, on_hand: i64, reserved: i64, version: i64 },
+    /// There would be more than [`ON_HAND_MAX`], the row being as told.
+    TooMuch { on_hand: i64, reserved: i64, version: i64 },
+}
+
+pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Movement>) -> StockOutcome {
+    let ChangeStock { variant_id: variant, warehouse_id: warehouse, quantity, .. } = *change;
+    match view.stock.variant(variant) {
+        Some(known) if known.product == change.product_id => {}
+        Some(_) | None => return StockOutcome::UnknownProduct,
+    }
+    let Some(level) = view.stock.level(variant, warehouse) else { return StockOutcome::UnknownWarehouse };
+    let (on_hand, reserved, version) = (level.on_hand, level.reserved, level.version);
+    if level.available().saturating_add(quantity) < 0 {
+        return StockOutcome::Short { requested: quantity.saturating_neg(), on_hand, reserved, version };
+    }
+    if on_hand.saturating_add(quantity) > ON_HAND_MAX {
+        return StockOutcome::TooMuch { on_hand, reserved, version };
+    }
+    let version = view.stock.change(variant, warehouse, quantity, 0).unwrap_or_default();
+    let cause = match change.kind {
+        StockChangeKind::Adjust => Cause::Adjusted,
+        StockChangeKind::Deduct => Cause::Deducted,
+        StockChangeKind::Restore => Cause::Restored,
+    };
+    moved.push(Movement { variant, warehouse, version, cause, on_hand: quantity, reserved: 0, order: None });
+    StockOutcome::Changed { on_hand: on_hand + quantity, reserved, version }
+}
