@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::db;
-use common::domain::Refusal;
+use common::domain::{Obstacle, Order, Placed, Refusal, StockOutcome};
 use common::queue::PublishError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -29,6 +29,15 @@ pub(crate) enum Error {
     /// What was decided: not an error of the api.
     Refused(Receipt),
     SkuTaken,
+    /// A change of an order that is not possible.
+    Obstructed {
+        order: Uuid,
+        /// Where the order stands.
+        status: &'static str,
+        obstacle: Obstacle,
+    },
+    /// A change of stock that is not possible.
+    Stock(StockOutcome),
     UnknownWarehouse,
     KeyReused,
     /// Accepted, and then not decidable.
@@ -65,6 +74,8 @@ pub(crate) struct Receipt {
     pub(crate) partition: u16,
     pub(crate) sequence: i64,
     pub(crate) refusal: Refusal,
+    /// Where it is found: `orders` or `reservations`.
+    pub(crate) noun: &'static str,
 }
 
 /// What goes into a problem beside its kind.
@@ -75,6 +86,12 @@ struct Told {
 }
 
 impl Receipt {
+    /// Of an order that was refused, found at `noun`.
+    pub(crate) fn of(order: &Order, placed: &Placed, noun: &'static str) -> Self {
+        let (id, partition, sequence) = (order.id, order.partition, order.sequence);
+        Self { id, partition, sequence, refusal: placed.refusal.clone(), noun }
+    }
+
     /// The kind of problem, a sentence, and the members that say why.
     pub(crate) fn tell(&self) -> (&'static Kind, String, Value) {
         let (kind, detail, mut members) = match &self.refusal {
@@ -135,10 +152,21 @@ impl Error {
                 let (kind, detail, mut members) = receipt.tell();
                 if let Value::Object(members) = &mut members {
                     members.insert("id".to_owned(), json!(receipt.id));
-                    members.insert("instance".to_owned(), json!(format!("/orders/{}", receipt.id)));
+                    members.insert("instance".to_owned(), json!(format!("/{}/{}", receipt.noun, receipt.id)));
                 }
                 (kind, told(Some(detail), members))
             }
+            Self::Obstructed { order, status, obstacle } => {
+                let kind = match obstacle {
+                    Obstacle::PaymentTimeout => &problems::PAYMENT_TIMEOUT,
+                    Obstacle::OrderCancelled => &problems::ORDER_CANCELLED,
+                    Obstacle::AlreadyPaid => &problems::ALREADY_PAID,
+                    Obstacle::AlreadyShipped => &problems::ALREADY_SHIPPED,
+                    Obstacle::IllegalTransition => &problems::ILLEGAL_TRANSITION,
+                };
+                (kind, told(None, json!({ "id": order, "orderStatus": status })))
+            }
+            Self::Stock(outcome) => stock_problem(outcome),
             Self::SkuTaken => (&problems::SKU_TAKEN, told(None, json!({}))),
             Self::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, told(None, json!({}))),
             Self::KeyReused => (&problems::KEY_REUSED, told(None, json!({}))),
@@ -156,6 +184,12 @@ impl Error {
             }
             Self::Database(_) | Self::Internal(_) => (&problems::INTERNAL, told(None, json!({}))),
         }
+    }
+
+    /// The body of its answer, where it is told inside another.
+    pub(crate) fn body(&self) -> Value {
+        let (kind, told) = self.told();
+        problem_body(kind, told.detail, told.members)
     }
 
     /// What the client is not told, once, where it is handled.
@@ -184,6 +218,23 @@ impl IntoResponse for Error {
         }
         response
     }
+}
+
+fn stock_problem(outcome: &StockOutcome) -> (&'static Kind, Told) {
+    let (kind, members) = match outcome {
+        StockOutcome::UnknownProduct => (&problems::UNKNOWN_PRODUCT, json!({})),
+        StockOutcome::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, json!({})),
+        StockOutcome::Short { requested, on_hand, reserved, version } => (
+            &problems::SHORT_STOCK,
+            json!({ "requested": requested, "onHand": on_hand, "reserved": reserved, "version": version }),
+        ),
+        StockOutcome::TooMuch { on_hand, reserved, version } => (
+            &problems::TOO_MUCH_STOCK,
+            json!({ "onHand": on_hand, "reserved": reserved, "version": version }),
+        ),
+        StockOutcome::Changed { .. } => (&problems::INTERNAL, json!({})),
+    };
+    (kind, Told { detail: None, members, retry: false })
 }
 
 /// The body of a problem.

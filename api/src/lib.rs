@@ -9,21 +9,29 @@
 //! | `extract` | bodies and headers, each mistake told with its place |
 //! | `answer` | what the answers to commands have in common |
 //! | `error` | every error as a problem (RFC 9457) |
+//! | `checks` | what is wrong with a request of the expected shape, all at once |
+//! | `page` | lists by pages |
+//! | `commands` | sending a command and waiting for what comes of it |
+//! | `recent` | idempotency keys that were just seen |
 //! | `waiters` | requests that wait for an outcome |
 //! | `routes` | one folder per noun, one file per verb |
 //!
 //! **Architecture invariants**: accepting an order touches no database once its caller's key is known, save to look whether
-//! an idempotency key is decided, and never depends on it. A `202` is sent only after
-//! the broker has confirmed. No handler writes to the database.
+//! an idempotency key is decided or whose tier a customer has, and never depends on it. A `202` is sent only after the broker has
+//! confirmed. No handler writes to the database what holds stock.
 
 mod answer;
 mod auth;
+mod checks;
+mod commands;
 pub mod config;
 mod error;
 mod extract;
 pub mod keys;
+mod page;
 mod problems;
 pub mod program;
+mod recent;
 mod routes;
 mod state;
 mod waiters;

@@ -36,6 +36,18 @@ kinds! {
         "`lines` says what was asked for and what was there when the order was decided. Order less, or later.";
     SKU_TAKEN = "sku-taken", 409, "Another product has this SKU",
         "Choose another SKU.";
+    PAYMENT_TIMEOUT = "payment-timeout", 409, "The time to pay or to confirm is over",
+        "What was reserved is available to others again: order anew. A payment that was captured is recorded for an operator.";
+    ORDER_CANCELLED = "order-cancelled", 409, "It was cancelled",
+        "Order anew. A payment that was captured is recorded for an operator.";
+    ALREADY_PAID = "already-paid", 409, "It was paid before",
+        "A reservation that is confirmed is an order: cancel that. Another payment that was captured is recorded for an operator.";
+    ALREADY_SHIPPED = "already-shipped", 409, "The order has left",
+        "What has left can't be cancelled.";
+    ILLEGAL_TRANSITION = "illegal-transition", 409, "The order can't take that step from where it stands",
+        "`orderStatus` says where it stands: pending, paid, processing, shipped, delivered, in this order; cancelled until it is shipped.";
+    SHORT_STOCK = "short-stock", 409, "Less is available than would be taken",
+        "`onHand` and `reserved` say what was there. What is reserved can't be taken.";
     BODY_TOO_LARGE = "body-too-large", 413, "The body is too large",
         "Send less at once.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "The body is not declared as JSON",
@@ -50,6 +62,8 @@ kinds! {
         "Order less at once.";
     UNKNOWN_WAREHOUSE = "unknown-warehouse", 422, "The warehouse is unknown",
         "Name a warehouse that exists, or none for the default one.";
+    TOO_MUCH_STOCK = "too-much-stock", 422, "A stock row can't hold so much",
+        "`onHand` says what was there; no row may hold more than 1,000,000,000,000,000.";
     KEY_REUSED = "idempotency-key-reused", 422, "The idempotency key was used for another request",
         "Use a new key for a new request; repeat a request with the very same body.";
     FAILED = "order-failed", 500, "The order could not be decided",

@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -14,7 +15,7 @@ use futures_util::future::BoxFuture;
 use crate::Config;
 use crate::auth::Keys;
 use crate::error::Error;
-use crate::routes::orders::recent::RecentKeys;
+use crate::recent::RecentKeys;
 use crate::waiters::Waiters;
 
 /// Everything that a handler may need.
@@ -55,7 +56,7 @@ impl State {
         }
     }
 
-    /// Reads from the database within [`Config::database_wait`]. The read runs in a task of its own: a client that hangs
+    /// Reads from the database, or writes what holds no stock, within [`Config::database_wait`]. The read runs in a task of its own: a client that hangs
     /// up does not cut it off half way and leave the pooled connection in doubt. A connection that does not answer in time
     /// is closed: it would take up room in the pool for as long as the network's own limits.
     pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, Error>
@@ -75,6 +76,21 @@ impl State {
             }
         });
         reading.await.map_err(|panic| Error::Internal(panic.to_string()))?.map_err(Error::Database)
+    }
+}
+
+/// Longest wait for the database where the request goes on without it.
+const SOON: Duration = Duration::from_millis(500);
+
+impl State {
+    /// The same as [`State::read`], bounded more closely: for what a request can do without.
+    pub(crate) async fn read_soon<T, F>(&self, read: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, db::Result<T>> + Send + 'static,
+    {
+        let reading = tokio::time::timeout(SOON, self.read(read));
+        reading.await.unwrap_or(Err(Error::Database(db::Error::TimedOut)))
     }
 }
 

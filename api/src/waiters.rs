@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::db;
 use common::message::{Decided, Reply};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::commands;
 use crate::state::State;
 
 /// How often the database is asked for outcomes that have not been told.
@@ -104,18 +104,7 @@ pub(crate) async fn look_up(state: Arc<State>, stop: CancellationToken) {
         if due.is_empty() {
             continue;
         }
-        let found = state.read(move |c| {
-            Box::pin(async move {
-                let orders = db::orders::find(c, &due).await?;
-                let products = db::commands::find_products(c, &due).await?;
-                let failed = db::dead_letters::failed(c, &due).await?;
-                let failed = failed.into_iter().map(|(id, _)| Decided::FailedV1 { id });
-                let orders = orders.into_iter().map(|stored| Decided::OrderV1(stored.order));
-                let products = products.into_iter().map(|p| Decided::ProductV1 { id: p.id, outcome: p.outcome });
-                // What is decided comes first: a dead letter may be of an order that was queued twice.
-                Ok(orders.chain(products).chain(failed).collect::<Vec<Decided>>())
-            })
-        });
+        let found = state.read(move |c| Box::pin(async move { commands::outcomes(c, &due).await }));
         match found.await {
             Ok(decided) => state.waiters.hear(Reply { decided }),
             Err(error) => tracing::debug!(?error, "outcomes could not be looked up"),

@@ -94,7 +94,7 @@ impl Client {
         crate::until("the order is decided", async || {
             let answer = self.get(&format!("/orders/{id}")).await;
             found = answer.body;
-            answer.status == StatusCode::OK && found["status"] != "pending"
+            answer.status == StatusCode::OK && !found["outcome"].is_null()
         })
         .await;
         found

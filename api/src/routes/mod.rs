@@ -1,13 +1,19 @@
 //! Every address that the api answers: one folder per noun, one file per verb.
 
+mod commands;
+mod customers;
+mod figures;
 mod health;
-pub(crate) mod orders;
+mod orders;
+mod payments;
 mod problems;
 mod products;
+mod reservations;
+mod stock;
 
 use std::sync::Arc;
 
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use axum::{Extension, Router};
 
 use crate::error::Error;
@@ -16,8 +22,24 @@ use crate::state::Slot;
 
 pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
     Router::new()
-        .route("/orders", post(orders::place::handle))
-        .route("/orders/{id}", get(orders::show::handle))
+        .route("/orders", post(orders::place::handle).get(orders::list::handle))
+        .route("/orders/{id}", get(orders::show::handle).delete(orders::cancel::handle))
+        .route("/orders/{id}/history", get(orders::history::handle))
+        .route("/orders/{id}/payment", patch(orders::pay::handle))
+        .route("/orders/{id}/status", patch(orders::step::handle))
+        .route("/reservations", post(reservations::place::handle).get(reservations::list::handle))
+        .route("/reservations/{id}", get(reservations::show::handle).delete(reservations::cancel::handle))
+        .route("/reservations/{id}/confirm", post(reservations::confirm::handle))
+        .route("/commands/{id}", get(commands::show::handle))
+        .route("/stock/adjust", post(stock::change::adjust))
+        .route("/stock/deduct", post(stock::change::deduct))
+        .route("/stock/restore", post(stock::change::restore))
+        .route("/stock/movements", get(stock::movements::handle))
+        .route("/payments/unapplied", get(payments::list::handle))
+        .route("/payments/unapplied/{id}", patch(payments::resolve::handle))
+        .route("/customers/{customerId}/tier", get(customers::tier::show).put(customers::tier::set))
+        .route("/figures", get(figures::show))
+        .route("/metrics", get(figures::metrics))
         .route("/products", post(products::create::handle).get(products::list::handle))
         .route("/products/{id}", get(products::show::handle))
         .route("/products/{id}/stock", get(products::stock::handle))

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::stock::expect_rows;
 use super::{Error, Result, partitions};
-use crate::domain::{Action, ChangeOrder, ChangeOutcome, Command, ProductOutcome, StockOutcome, Timestamp};
+use crate::domain::{Action, ChangeOrder, ChangeOutcome, Command, Order, ProductOutcome, StockOutcome, Timestamp};
+use crate::message::Decided;
 
 /// A decided command, as it is written.
 #[derive(Debug, Clone)]
@@ -128,6 +129,24 @@ pub struct StoredCommand {
     pub order: Option<Uuid>,
     pub fingerprint: Option<Uuid>,
     pub decided_at: Timestamp,
+}
+
+impl StoredCommand {
+    /// As whoever waits for it is told, with the order that it was about as that is now.
+    #[must_use]
+    pub fn told(self, order: Option<Order>) -> Option<Decided> {
+        let id = self.id;
+        match self.outcome {
+            CommandOutcome::Product(outcome) => Some(Decided::ProductV1 { id, outcome }),
+            CommandOutcome::Change(ChangeOutcome::Unknown) => {
+                Some(Decided::ChangeV1 { id, outcome: ChangeOutcome::Unknown, order: None })
+            }
+            CommandOutcome::Change(outcome) => Some(Decided::ChangeV1 { id, outcome, order }),
+            CommandOutcome::Stock(outcome) => Some(Decided::StockV1 { id, outcome }),
+            // Nobody has asked for it.
+            CommandOutcome::Expired(_) => None,
+        }
+    }
 }
 
 struct Row {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    CancelReason, Cause, Change, ChangeOrder, Effect, Expire, HoldKind, Movement, Obstacle, Order, Payment, Since,
+    CancelReason, Cause, Change, ChangeOrder, Effect, Expire, Movement, Obstacle, Order, Payment, Since,
     State, Timestamp, View,
 };
 
@@ -75,9 +75,9 @@ pub(super) fn expire(view: &mut View, expire: &Expire, moved: &mut Vec<Movement>
 /// up too late, is still said to the reservation.
 fn is_meant(order: &Order, change: &Change) -> bool {
     match change {
-        Change::Confirm | Change::Release => order.hold().is_some_and(|hold| hold.kind == HoldKind::Reservation),
+        Change::Confirm | Change::Release => order.is_reservation(),
         Change::Pay(_) | Change::Cancel | Change::Process | Change::Ship { .. } | Change::Deliver => {
-            order.standing().is_order()
+            order.is_order()
         }
     }
 }

@@ -61,7 +61,8 @@ fn place(stock: &mut StockView, order: &PlaceOrder, now: Timestamp) -> Outcome {
     match quote(stock, order) {
         Err(refusal) => {
             let beside = beside(stock, order, &refusal);
-            Outcome::Refused(Placed { lines: order.lines.clone(), refusal, beside })
+            let hold = order.hold.map(|hold| hold.kind);
+            Outcome::Refused(Placed { lines: order.lines.clone(), refusal, beside, hold })
         }
         Ok((items, total)) => {
             let items = items.into_iter().map(|item| take(stock, item, order.hold.is_some())).collect();
@@ -321,7 +322,7 @@ mod tests {
     fn a_variant_of_another_product_is_unknown() {
         let line = Line { product_id: Uuid::from_u128(1), variant_id: Uuid::from_u128(5), quantity: 1 };
         let refusal = Refusal::UnknownProduct { product_ids: vec![line.product_id] };
-        let placed = Placed { lines: vec![line], refusal, beside: Vec::new() };
+        let placed = Placed { lines: vec![line], refusal, beside: Vec::new(), hold: None };
         assert_eq!(order(&mut stock(), &[line]), Outcome::Refused(placed));
     }
 

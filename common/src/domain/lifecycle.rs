@@ -145,12 +145,6 @@ pub struct Standing<'a> {
 pub type Led = Result<Option<(State, Effect)>, Obstacle>;
 
 impl Standing<'_> {
-    /// Whether it is one that [`Change`]s of orders are for: a reservation is an order once it is confirmed.
-    #[must_use]
-    pub fn is_order(&self) -> bool {
-        self.converted || self.hold.is_none_or(|hold| hold.kind == HoldKind::Payment)
-    }
-
     /// Whether it reserves something, and its time is over.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Hold, Line, Money, Payment, Standing, State, Timestamp};
+use super::{Hold, HoldKind, Line, Money, Payment, Standing, State, Timestamp};
 
 /// A decided order with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,22 @@ impl Order {
         }
     }
 
+    /// Whether it was asked for as a reservation: then it is an order only once it is confirmed.
+    #[must_use]
+    pub fn is_reservation(&self) -> bool {
+        let kind = match &self.outcome {
+            Outcome::Confirmed(confirmed) => confirmed.hold.map(|hold| hold.kind),
+            Outcome::Refused(placed) => placed.hold,
+        };
+        kind == Some(HoldKind::Reservation)
+    }
+
+    /// Whether it is an order, and not or not yet only a reservation.
+    #[must_use]
+    pub fn is_order(&self) -> bool {
+        !self.is_reservation() || self.standing().converted
+    }
+
     /// What it holds or has held; nothing where it was refused.
     #[must_use]
     pub fn items(&self) -> &[OrderItem] {
@@ -109,6 +125,9 @@ pub struct Placed {
     /// that the decision has looked at, so that it can be made again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<SeenLine>,
+    /// Set where it was to reserve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldKind>,
 }
 
 /// The stock rows of one line, as a decision has seen them.

@@ -1,6 +1,13 @@
-//! Orders: place one, see what came of it.
+//! Orders: place one, learn its outcome, pay, cancel, move it on, see what has become of it.
 
+pub(crate) mod cancel;
+pub(crate) mod change;
+pub(crate) mod find;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod pay;
 pub(crate) mod place;
-pub(crate) mod recent;
+pub(crate) mod placing;
 pub(crate) mod show;
-mod view;
+pub(crate) mod step;
+pub(crate) mod view;

@@ -1,6 +1,6 @@
 //! How an order is shown.
 
-use common::domain::{Confirmed, Money, Order, OrderItem, Outcome, Timestamp};
+use common::domain::{CancelReason, Money, Order, OrderItem, Outcome, Payment, State, Timestamp, Tracking};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -14,12 +14,32 @@ use crate::problems;
 pub(crate) struct OrderView {
     id: Uuid,
     status: &'static str,
+    account_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<String>,
     items: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<Money>,
     outcome: Value,
+    /// `None` where it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<&'static str>,
+    /// What was reserved is no more from this moment on.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pay_by: Option<Timestamp>,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    paid_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paid: Option<Payment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracking: Option<Tracking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<CancelReason>,
+    /// Set where it was a reservation before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation_id: Option<Uuid>,
+    /// Changes since it was decided.
+    revision: i32,
     #[serde(with = "time::serde::rfc3339")]
     accepted_at: Timestamp,
     #[serde(with = "time::serde::rfc3339")]
@@ -28,29 +48,61 @@ pub(crate) struct OrderView {
 
 impl From<Order> for OrderView {
     fn from(order: Order) -> Self {
-        let (partition, sequence) = (order.partition, order.sequence);
-        let (status, items, total, outcome) = match order.outcome {
-            Outcome::Confirmed(Confirmed { items, total }) => {
-                let outcome = json!({ "status": 201, "partition": partition, "sequence": sequence });
-                ("paid", items.iter().map(item).collect(), Some(total), outcome)
-            }
-            Outcome::Refused(placed) => {
-                let items = json!(placed.lines);
-                let (kind, detail, members) =
-                    Receipt { id: order.id, partition, sequence, refusal: placed.refusal }.tell();
-                ("rejected", items, None, problem_body(kind, Some(detail), members))
-            }
+        let (id, state) = (order.id, order.state().clone());
+        let (hold, reservation, revision) = (order.hold(), order.is_reservation(), order.revision());
+        let (items, total, outcome) = shown(&order);
+        let payment = match (&order.outcome, hold) {
+            (Outcome::Refused(_), _) => None,
+            (Outcome::Confirmed(_), None) => Some("immediate"),
+            (Outcome::Confirmed(_), Some(_)) => Some("deferred"),
         };
+        let since = order.since;
         Self {
-            id: order.id,
-            status,
+            id,
+            status: state.name(),
+            account_id: order.account_id,
             customer_id: order.customer_id,
             items,
             total,
             outcome,
+            payment,
+            pay_by: hold.map(|hold| hold.due_at),
+            paid_at: since.as_ref().and_then(|since| since.paid_at),
+            paid: since.and_then(|since| since.payment),
+            tracking: state.tracking().cloned(),
+            cancel_reason: cancel_reason(&state),
+            reservation_id: reservation.then_some(id),
+            revision,
             accepted_at: order.accepted_at,
             decided_at: order.decided_at,
         }
+    }
+}
+
+/// The items, the total, and the outcome that never changes.
+pub(crate) fn shown(order: &Order) -> (Value, Option<Money>, Value) {
+    match &order.outcome {
+        Outcome::Confirmed(confirmed) => {
+            let outcome = json!({ "status": 201, "partition": order.partition, "sequence": order.sequence });
+            (confirmed.items.iter().map(item).collect(), Some(confirmed.total), outcome)
+        }
+        Outcome::Refused(placed) => {
+            let items = json!(placed.lines);
+            let (kind, detail, members) = Receipt::of(order, placed, "orders").tell();
+            (items, None, problem_body(kind, Some(detail), members))
+        }
+    }
+}
+
+pub(crate) fn cancel_reason(state: &State) -> Option<CancelReason> {
+    match state {
+        State::Cancelled { reason } => Some(*reason),
+        State::Rejected
+        | State::Pending
+        | State::Paid
+        | State::Processing
+        | State::Shipped { .. }
+        | State::Delivered { .. } => None,
     }
 }
 
@@ -76,7 +128,7 @@ pub(crate) fn failed(id: Uuid) -> Value {
     json!({ "id": id, "status": "failed", "outcome": problem_body(&problems::FAILED, None, json!({})) })
 }
 
-/// An order that is still waiting.
+/// An order that is still waiting: it has no outcome yet.
 pub(crate) fn pending(id: Uuid) -> Value {
     json!({ "id": id, "status": "pending" })
 }

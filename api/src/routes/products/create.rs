@@ -12,7 +12,7 @@ use common::domain::{
     AMOUNT_MAX, Action, Command, CreateProduct, DEFAULT_WAREHOUSE, Idempotency, Money, ProductOutcome,
 };
 use common::ids::hash_id;
-use common::message::{self, Decided, Queued};
+use common::message::Decided;
 use common::partition::partition_of;
 use serde::Deserialize;
 use serde_json::json;
@@ -20,7 +20,9 @@ use uuid::Uuid;
 
 use crate::answer::{self, applied, replayed};
 use crate::auth::Operator;
-use crate::error::{Error, FieldError};
+use crate::checks::Checks;
+use crate::commands;
+use crate::error::Error;
 use crate::extract::{Json, idempotency_key, preferred_wait};
 use crate::state::{App, State};
 
@@ -45,24 +47,15 @@ pub(crate) struct Request {
 
 impl Request {
     fn validate(self) -> Result<CreateProduct, Error> {
-        let mut errors = Vec::new();
-        let mut text = |field: &str, text: &str, least: usize, most: usize| {
-            if text.trim().len() < least || text.len() > most || text.contains('\0') {
-                errors.push(FieldError::new(field, format!("{least} to {most} bytes are expected, none of them null")));
-            }
-        };
-        text("name", &self.name, 1, NAME_BYTES_MAX);
-        text("sku", &self.sku, 1, SKU_BYTES_MAX);
-        text("description", self.description.as_deref().unwrap_or_default(), 0, DESCRIPTION_BYTES_MAX);
-        if !(0..=AMOUNT_MAX).contains(&self.price.amount) {
-            errors.push(FieldError::new("price.amount", format!("0 to {AMOUNT_MAX} minor units are expected")));
-        }
-        if !(0..=STOCK_MAX).contains(&self.stock) {
-            errors.push(FieldError::new("stock", format!("0 to {STOCK_MAX} is expected")));
-        }
-        if !errors.is_empty() {
-            return Err(Error::Invalid(errors));
-        }
+        let mut checks = Checks::default();
+        checks.text("name", &self.name, 1, NAME_BYTES_MAX);
+        checks.text("sku", &self.sku, 1, SKU_BYTES_MAX);
+        checks.text("description", self.description.as_deref().unwrap_or_default(), 0, DESCRIPTION_BYTES_MAX);
+        let priced = (0..=AMOUNT_MAX).contains(&self.price.amount);
+        checks.that(priced, "price.amount", || format!("0 to {AMOUNT_MAX} minor units are expected"));
+        let stocked = (0..=STOCK_MAX).contains(&self.stock);
+        checks.that(stocked, "stock", || format!("0 to {STOCK_MAX} is expected"));
+        checks.finish(())?;
         Ok(CreateProduct {
             name: Arc::from(self.name),
             sku: Arc::from(self.sku),
@@ -97,17 +90,15 @@ pub(crate) async fn handle(
         "price": product.price, "stock": product.stock, "warehouseId": product.warehouse_id,
     });
     let before = if let Some(idempotency) = idempotency { decided_before(&state, idempotency).await? } else { false };
-    let waiter = state.waiters.wait(id);
-    if !before {
+    let decided = if before {
+        state.waiters.wait(id).outcome(limit).await
+    } else {
         let action = Action::CreateProduct(product);
         let command = Command { id, account, accepted_at: clock::now(), idempotency, action };
-        let bytes = message::encode(&Queued { command, reply_to: Some(state.reply_queue.clone()) })
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        let partition = partition_of(id, state.partitions);
-        state.publisher.publish(partition, bytes).await.map_err(|source| Error::NotAccepted { id, source })?;
-    }
+        commands::send(&state, partition_of(id, state.partitions), command, Some(limit)).await?
+    };
     let location = format!("/products/{id}");
-    let response = match waiter.outcome(limit).await {
+    let response = match decided {
         Some(Decided::ProductV1 { outcome, .. }) => match outcome {
             ProductOutcome::Created { .. } => {
                 (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(created)).into_response()
@@ -117,9 +108,10 @@ pub(crate) async fn handle(
         },
         Some(Decided::KeyReusedV1 { .. }) => Error::KeyReused.into_response(),
         Some(Decided::FailedV1 { .. }) => Error::Failed { id }.into_response(),
-        Some(Decided::OrderV1(_) | Decided::EarlierV1 { .. }) | None => {
-            answer::accepted(&location, json!({ "id": id, "status": "pending" }))
-        }
+        Some(
+            Decided::OrderV1(_) | Decided::EarlierV1 { .. } | Decided::ChangeV1 { .. } | Decided::StockV1 { .. },
+        )
+        | None => answer::accepted(&location, json!({ "id": id, "status": "pending" })),
     };
     Ok(applied(wished, if before { replayed(response) } else { response }))
 }
@@ -127,9 +119,9 @@ pub(crate) async fn handle(
 /// Whether this key has decided this very request; an error where it has decided another.
 async fn decided_before(state: &State, idempotency: Idempotency) -> Result<bool, Error> {
     let key = idempotency.key;
-    let found = state.read(move |c| Box::pin(async move { db::commands::fingerprint_of(c, key).await })).await?;
+    let found = state.read(move |c| Box::pin(async move { db::commands::find_by_key(c, key).await })).await?;
     match found {
-        Some(fingerprint) if fingerprint != idempotency.fingerprint => Err(Error::KeyReused),
+        Some(stored) if stored.fingerprint != Some(idempotency.fingerprint) => Err(Error::KeyReused),
         found => Ok(found.is_some()),
     }
 }

@@ -14,8 +14,9 @@ pub(super) fn refused(row: Row) -> Result<Made> {
     let placed: Placed = json(row.refusal.unwrap_or_default())?;
     let mut saw = view(row.decided_at);
     saw.stock = looked_at(&placed, row.variants, row.levels)?;
-    // Whether it was to reserve is not known, and makes no difference.
-    let action = PlaceOrder { customer: row.customer, lines: placed.lines.clone(), hold: None };
+    // For how long it was to reserve is not known, and makes no difference.
+    let hold = placed.hold.map(|kind| HoldTerms { kind, window_seconds: 1 });
+    let action = PlaceOrder { customer: row.customer, lines: placed.lines.clone(), hold };
     let (id, account, accepted_at) = (row.id, row.account, row.accepted_at);
     let command = Command { id, account, accepted_at, idempotency: None, action: Action::PlaceOrder(action) };
     Ok(Made { command, saw, decision: Decision::Order(Outcome::Refused(placed)) })

@@ -65,8 +65,8 @@ async fn of_accounts(
                   WHERE account_id = a.id AND status = s.status
                     AND (decided_at, id) < (COALESCE($3::timestamptz, 'infinity'), $4)
                     AND decided_at >= COALESCE($5::timestamptz, '-infinity') AND decided_at < COALESCE($6::timestamptz, 'infinity')
-                    AND CASE WHEN $8::boolean THEN hold = 'reservation' AND hold IS NOT NULL
-                             ELSE hold IS DISTINCT FROM 'reservation' OR paid_at IS NOT NULL END
+                    AND CASE WHEN $8::boolean THEN 'reservation' IN (hold, refusal ->> 'hold')
+                             ELSE 'reservation' IN (hold, refusal ->> 'hold') IS NOT true OR paid_at IS NOT NULL END
                   ORDER BY decided_at DESC, id DESC LIMIT $7::bigint) o
            WHERE ($1::uuid IS NULL OR a.id = $1) AND ($2::text IS NULL OR s.status = $2)
            ORDER BY o.decided_at DESC, o.id DESC LIMIT $7"#,
@@ -94,8 +94,8 @@ async fn of_customer(
          WHERE customer_id = $9 AND ($1::uuid IS NULL OR account_id = $1) AND ($2::text IS NULL OR status = $2)
            AND (decided_at, id) < (COALESCE($3::timestamptz, 'infinity'), $4)
            AND decided_at >= COALESCE($5::timestamptz, '-infinity') AND decided_at < COALESCE($6::timestamptz, 'infinity')
-           AND CASE WHEN $8::boolean THEN hold = 'reservation' AND hold IS NOT NULL
-                    ELSE hold IS DISTINCT FROM 'reservation' OR paid_at IS NOT NULL END
+           AND CASE WHEN $8::boolean THEN 'reservation' IN (hold, refusal ->> 'hold')
+                    ELSE 'reservation' IN (hold, refusal ->> 'hold') IS NOT true OR paid_at IS NOT NULL END
          ORDER BY decided_at DESC, id DESC LIMIT $7",
         filter.account,
         filter.status,

@@ -1,0 +1,3 @@
+//! Commands other than orders: what came of one.
+
+pub(crate) mod show;

@@ -1,0 +1,3 @@
+//! Customers: how long their unpaid orders are held. For operators.
+
+pub(crate) mod tier;

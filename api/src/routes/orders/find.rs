@@ -1,0 +1,97 @@
+//! Whose an order's id is, and what is known of it: decided, failed, waiting, or nothing at all.
+
+use common::clock;
+use common::db;
+use common::db::accounts::{Principal, Role};
+use common::db::orders::Stored;
+use common::domain::Order;
+use common::ids::{Issued, is_of_request, key_range};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::state::State;
+
+/// What is known of an id that the caller may ask for.
+pub(crate) enum Found {
+    /// Under another id where its idempotency key has decided the same request on another day.
+    Decided(Box<Order>),
+    /// It is a dead letter.
+    Failed,
+    /// It was issued, and may still be decided.
+    Waiting,
+}
+
+/// Looks an order or a reservation up.
+///
+/// `404` where there is none that the caller may see; `422` where its idempotency key has decided another request.
+pub(crate) async fn find(state: &State, caller: Principal, id: Uuid) -> Result<Found, Error> {
+    let reading = state.read(move |c| {
+        Box::pin(async move {
+            let order = db::orders::find(c, &[id]).await?.pop();
+            let failed = if order.is_none() { db::dead_letters::failed(c, &[id]).await?.pop() } else { None };
+            Ok((order, failed))
+        })
+    });
+    let (order, failed) = reading.await?;
+    let account = order.as_ref().map(|stored| stored.order.account_id).or(failed.map(|(_, account)| account));
+    if account.is_some_and(|account| account != caller.account) && caller.role != Role::Operator {
+        return Err(not_found());
+    }
+    match (order, failed) {
+        (Some(stored), _) => Ok(Found::Decided(Box::new(stored.order))),
+        (None, Some(_)) => Ok(Found::Failed),
+        (None, None) => still_waiting(state, caller, id).await,
+    }
+}
+
+fn not_found() -> Error {
+    Error::NotFound("There is no such order.".to_owned())
+}
+
+/// Whether an id that was not found decided was issued, for the caller to see, and may still be: an error where not.
+async fn still_waiting(state: &State, caller: Principal, id: Uuid) -> Result<Found, Error> {
+    let (account, issued) = issued(state, caller, id).await?.ok_or_else(not_found)?;
+    if issued.keyed {
+        let range = key_range(id);
+        let decided =
+            state.read(move |c| Box::pin(async move { db::orders::find_by_key_range(c, account, range).await }));
+        match decided.await? {
+            Some(Stored { order, fingerprint }) if fingerprint.is_some_and(|f| is_of_request(id, f)) => {
+                return Ok(Found::Decided(Box::new(order)));
+            }
+            // The first request decided the key, so this one never will be.
+            Some(_) => return Err(Error::KeyReused),
+            None => {}
+        }
+    }
+    if is_over(state, issued) { Err(not_found()) } else { Ok(Found::Waiting) }
+}
+
+/// Whether an id that was never decided is too old to be waited for.
+pub(crate) fn is_over(state: &State, issued: Issued) -> bool {
+    issued.age_seconds > i64::try_from(state.config.pending_max.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// To whom of those whose orders the caller may see the id was issued. An operator's question may come for any account.
+pub(crate) async fn issued(state: &State, caller: Principal, id: Uuid) -> Result<Option<(Uuid, Issued)>, Error> {
+    let accounts = match caller.role {
+        Role::Client => vec![caller.account],
+        Role::Operator => state.read(|c| Box::pin(async move { db::accounts::ids(c).await })).await?,
+    };
+    let now = clock::now();
+    Ok(accounts.into_iter().find_map(|account| Some((account, state.ids.check(id, account, now)?))))
+}
+
+/// The id by which an order of the caller's can be changed. Where the id itself shows that it was issued to the caller, nothing
+/// is looked up: the change queues up behind the order, decided or not.
+pub(crate) async fn addressed(state: &State, caller: Principal, id: Uuid) -> Result<Uuid, Error> {
+    if let Some(issued) = state.ids.check(id, caller.account, clock::now())
+        && !issued.keyed
+    {
+        return Ok(id);
+    }
+    match find(state, caller, id).await? {
+        Found::Decided(order) => Ok(order.id),
+        Found::Failed | Found::Waiting => Ok(id),
+    }
+}

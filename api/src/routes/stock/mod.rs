@@ -1,0 +1,4 @@
+//! Stock: operators' changes of it, and the ledger of all that has changed it.
+
+pub(crate) mod change;
+pub(crate) mod movements;
