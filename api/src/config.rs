@@ -47,7 +47,8 @@ impl Windows {
         let mut by_method = BTreeMap::new();
         for pair in reader.text(METHODS).unwrap_or_default().split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let window = pair.split_once(':').and_then(|(method, seconds)| {
-                let seconds = seconds.trim().parse().ok().filter(|seconds| (1..=WINDOW_SECONDS_MAX).contains(seconds))?;
+                let seconds =
+                    seconds.trim().parse().ok().filter(|seconds| (1..=WINDOW_SECONDS_MAX).contains(seconds))?;
                 Some((method.trim().to_owned(), seconds))
             });
             match window {

@@ -228,10 +228,9 @@ fn stock_problem(outcome: &StockOutcome) -> (&'static Kind, Told) {
             &problems::SHORT_STOCK,
             json!({ "requested": requested, "onHand": on_hand, "reserved": reserved, "version": version }),
         ),
-        StockOutcome::TooMuch { on_hand, reserved, version } => (
-            &problems::TOO_MUCH_STOCK,
-            json!({ "onHand": on_hand, "reserved": reserved, "version": version }),
-        ),
+        StockOutcome::TooMuch { on_hand, reserved, version } => {
+            (&problems::TOO_MUCH_STOCK, json!({ "onHand": on_hand, "reserved": reserved, "version": version }))
+        }
         StockOutcome::Changed { .. } => (&problems::INTERNAL, json!({})),
     };
     (kind, Told { detail: None, members, retry: false })

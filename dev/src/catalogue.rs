@@ -78,10 +78,10 @@ pub(crate) async fn load(
 
 async fn missing(connection: &mut PgConnection) -> anyhow::Result<Vec<(&'static str, &'static str, i64, i64)>> {
     let ids: Vec<Uuid> = PRODUCTS.iter().map(|(_, sku, ..)| product_id(sku)).collect();
-    let decided = db::commands::find_products(connection, &ids).await?;
+    let decided = db::commands::find(connection, &ids).await?;
     Ok(PRODUCTS
         .into_iter()
-        .filter(|(_, sku, ..)| decided.iter().all(|product| product.id != product_id(sku)))
+        .filter(|(_, sku, ..)| decided.iter().all(|command| command.id != product_id(sku)))
         .collect())
 }
 

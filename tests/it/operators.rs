@@ -270,10 +270,27 @@ fn changes(other: Uuid) -> Vec<(String, &'static str)> {
         (format!("UPDATE orders SET total_amount = total_amount + 1 WHERE id = {first}"), "I-4 I-10"),
         (format!("DELETE FROM orders WHERE id = {first}"), "I-2 I-4 I-8 I-9 I-10"),
         (
-            "INSERT INTO order_items SELECT gen_random_uuid(), line, allocation, product_id, variant_id, warehouse_id,
+            "DROP INDEX order_items_stock_version;
+             INSERT INTO order_items SELECT gen_random_uuid(), line, allocation, product_id, variant_id, warehouse_id,
                quantity, stock_version, unit_amount, name, sku FROM order_items LIMIT 1"
                 .to_owned(),
             "I-4",
+        ),
+        // The life of the third order: placed to be paid, paid, and on its way; of the fourth: reserved, and let go.
+        ("DELETE FROM reservations".to_owned(), "I-3"),
+        ("UPDATE reservations SET due_at = due_at + interval '1 day'".to_owned(), "I-3"),
+        ("UPDATE orders SET status = 'shipped' WHERE status = 'processing'".to_owned(), "I-4"),
+        ("DELETE FROM order_status_history WHERE status = 'processing'".to_owned(), "I-4"),
+        ("UPDATE order_status_history SET status = 'delivered' WHERE status = 'processing'".to_owned(), "I-4 I-5"),
+        ("UPDATE orders SET hold = 'reservation' WHERE status = 'processing'".to_owned(), "I-10"),
+        ("DELETE FROM stock_movements WHERE cause = 'sold'".to_owned(), "I-2 I-3 I-4 I-10"),
+        ("UPDATE stock_movements SET cause = 'expired' WHERE cause = 'released'".to_owned(), "I-10"),
+        ("UPDATE stock_movements SET quantity = -1 WHERE cause = 'adjusted'".to_owned(), "I-2 I-10"),
+        ("UPDATE commands SET outcome = '{\"result\": \"unknown\"}' WHERE body ? 'ChangeOrderV1'".to_owned(), "I-10"),
+        (
+            "UPDATE commands SET body = jsonb_set(body, '{ChangeStockV1,quantity}', '-1') WHERE body ? 'ChangeStockV1'"
+                .to_owned(),
+            "I-10",
         ),
         (
             "INSERT INTO commands SELECT id, 1 - partition % 2, 1000, account_id, '{}', '{}', NULL, NULL, accepted_at,
@@ -314,6 +331,16 @@ async fn verify_and_replay_find_what_was_doctored() {
     let strange = app.client.post("/orders", &[("prefer", "wait=30")], &json!({ "items": items })).await;
     assert_eq!(strange.status, 422, "a variant of another product");
     assert_eq!(app.client.order_and_wait(&[(other, 2)]).await.status, 201);
+    // Of another product, lest it changes what is doctored above.
+    let third = app.product(9).await;
+    let paid = app.client.hold(&[(third, 2)]).await.id();
+    app.client.pay(paid, "p").await;
+    app.operator.step(paid, json!({ "status": "processing" })).await;
+    let released = app.client.reserve(&[(third, 1)]).await.id();
+    app.client.change(reqwest::Method::DELETE, &format!("/reservations/{released}"), None).await;
+    app.client.reserve(&[(third, 1)]).await;
+    let counted = json!({ "productId": third, "qty": -2 });
+    app.operator.post("/stock/adjust", &[("prefer", "wait=30")], &counted).await;
     let mut connection = app.database().await;
     for (change, expected) in changes(other) {
         assert_eq!(broken_by(&mut connection, &change).await, expected, "{change}");

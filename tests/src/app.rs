@@ -230,6 +230,24 @@ impl TestApp {
         PgConnection::connect(&self.database_url).await.unwrap()
     }
 
+    /// Moves the store's time on: what was reserved for less is due.
+    pub async fn pass(&self, time: Duration) {
+        let seconds = time.as_secs();
+        let ahead = format!(
+            "CREATE OR REPLACE FUNCTION business_time() RETURNS timestamptz LANGUAGE sql VOLATILE
+             AS 'SELECT clock_timestamp() + interval ''{seconds} seconds'''"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(ahead)).execute(&mut self.database().await).await.unwrap();
+    }
+
+    /// One more warehouse.
+    pub async fn warehouse(&self, code: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        let insert = sqlx::query("INSERT INTO warehouses (id, code, name) VALUES ($1, $2, $2)");
+        insert.bind(id).bind(code).execute(&mut self.database().await).await.unwrap();
+        id
+    }
+
     /// Makes the test's database refuse every write, or take them again, on all connections.
     pub async fn set_read_only(&self, connection: &mut PgConnection, read_only: bool) {
         let (_, name) = self.database_url.rsplit_once('/').unwrap();

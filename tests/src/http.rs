@@ -47,6 +47,46 @@ impl Client {
         self.send(Method::POST, path, headers, Some(body.to_string().into_bytes())).await.unwrap()
     }
 
+    /// Changes something and waits for its outcome.
+    pub async fn change(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.send(method, path, &[("prefer", "wait=30")], body).await.unwrap()
+    }
+
+    /// Says that an order is paid, under a reference of the payment's, and waits for what comes of it.
+    pub async fn pay(&self, id: Uuid, reference: &str) -> Answer {
+        let body = json!({ "status": "paid", "method": "card", "reference": reference });
+        self.change(Method::PATCH, &format!("/orders/{id}/payment"), Some(body)).await
+    }
+
+    /// Cancels an order and waits for what comes of it.
+    pub async fn cancel(&self, id: Uuid) -> Answer {
+        self.change(Method::DELETE, &format!("/orders/{id}"), None).await
+    }
+
+    /// Moves an order one step on and waits for what comes of it.
+    pub async fn step(&self, id: Uuid, body: Value) -> Answer {
+        self.change(Method::PATCH, &format!("/orders/{id}/status"), Some(body)).await
+    }
+
+    /// Places an order that is to be paid later, and waits for its outcome.
+    pub async fn hold(&self, lines: &[(Uuid, i64)]) -> Answer {
+        let mut body = order(lines);
+        body["payment"] = json!("deferred");
+        self.post("/orders", &[("prefer", "wait=30")], &body).await
+    }
+
+    /// Sets stock aside and waits for the outcome.
+    pub async fn reserve(&self, lines: &[(Uuid, i64)]) -> Answer {
+        self.post("/reservations", &[("prefer", "wait=30")], &order(lines)).await
+    }
+
+    /// What is on hand of a product, and what of it is reserved.
+    pub async fn stock(&self, product: Uuid) -> (i64, i64) {
+        let stock = self.get(&format!("/products/{product}/stock")).await.body;
+        (stock["onHand"].as_i64().unwrap(), stock["reserved"].as_i64().unwrap())
+    }
+
     /// Sends anything, valid or not.
     ///
     /// # Errors

@@ -13,6 +13,16 @@ pub fn order(id: Uuid, account: Uuid, product: Uuid, quantity: i64, customer: &s
     }})
 }
 
+/// An order of one line that reserves.
+#[must_use]
+pub fn hold(id: Uuid, product: Uuid, quantity: i64, window_seconds: u64) -> Value {
+    json!({ "HoldOrderV1": {
+        "head": { "id": id, "accountId": Uuid::nil(), "acceptedAt": "2026-01-01T00:00:00Z" },
+        "items": [{ "productId": product, "variantId": product, "qty": quantity }],
+        "hold": { "kind": "payment", "windowSeconds": window_seconds },
+    }})
+}
+
 /// A message that holds these commands.
 #[must_use]
 pub fn message(commands: &[Value]) -> Vec<u8> {

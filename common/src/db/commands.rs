@@ -87,7 +87,8 @@ pub async fn known(connection: &mut PgConnection, ids: &[Uuid], keys: &[Uuid], k
 pub async fn insert(connection: &mut PgConnection, decided: &mut [DecidedCommand], now: Timestamp) -> Result<()> {
     decided.sort_unstable_by_key(|decided| decided.command.id);
     let ids: Vec<Uuid> = decided.iter().map(|decided| decided.command.id).collect();
-    let partitions = decided.iter().map(|decided| partitions::stored(decided.partition)).collect::<Result<Vec<i16>>>()?;
+    let partitions =
+        decided.iter().map(|decided| partitions::stored(decided.partition)).collect::<Result<Vec<i16>>>()?;
     let sequences: Vec<i64> = decided.iter().map(|decided| decided.sequence).collect();
     let accounts: Vec<Uuid> = decided.iter().map(|decided| decided.command.account).collect();
     let bodies = decided.iter().map(|decided| body(&decided.command.action)).collect::<Result<Vec<Value>>>()?;

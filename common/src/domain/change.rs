@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    CancelReason, Cause, Change, ChangeOrder, Effect, Expire, Movement, Obstacle, Order, Payment, Since,
-    State, Timestamp, View,
+    CancelReason, Cause, Change, ChangeOrder, Effect, Expire, Movement, Obstacle, Order, Payment, Since, State,
+    Timestamp, View,
 };
 
 /// What came of a [`ChangeOrder`].
@@ -76,9 +76,7 @@ pub(super) fn expire(view: &mut View, expire: &Expire, moved: &mut Vec<Movement>
 fn is_meant(order: &Order, change: &Change) -> bool {
     match change {
         Change::Confirm | Change::Release => order.is_reservation(),
-        Change::Pay(_) | Change::Cancel | Change::Process | Change::Ship { .. } | Change::Deliver => {
-            order.is_order()
-        }
+        Change::Pay(_) | Change::Cancel | Change::Process | Change::Ship { .. } | Change::Deliver => order.is_order(),
     }
 }
 

@@ -9,14 +9,27 @@ use super::{Cause, ChangeStock, Movement, ON_HAND_MAX, StockChangeKind, View};
 #[serde(tag = "result", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum StockOutcome {
     /// The row afterwards.
-    Changed { on_hand: i64, reserved: i64, version: i64 },
+    Changed {
+        on_hand: i64,
+        reserved: i64,
+        version: i64,
+    },
     UnknownProduct,
     /// There is no such warehouse, or it holds nothing of this that could be taken.
     UnknownWarehouse,
     /// More is taken than is available, the row being as told.
-    Short { requested: i64, on_hand: i64, reserved: i64, version: i64 },
+    Short {
+        requested: i64,
+        on_hand: i64,
+        reserved: i64,
+        version: i64,
+    },
     /// There would be more than [`ON_HAND_MAX`], the row being as told.
-    TooMuch { on_hand: i64, reserved: i64, version: i64 },
+    TooMuch {
+        on_hand: i64,
+        reserved: i64,
+        version: i64,
+    },
 }
 
 pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Movement>) -> StockOutcome {

@@ -12,6 +12,8 @@ mod command;
 mod decide;
 mod inventory;
 mod lifecycle;
+#[cfg(test)]
+mod model;
 mod money;
 mod movement;
 mod order;
@@ -20,8 +22,8 @@ mod stock;
 pub use allocate::{Piece, allocate};
 pub use change::{ChangeOutcome, Changed};
 pub use command::{
-    Action, Belongs, ChangeOrder, ChangeStock, Command, CreateProduct, Expire, HoldTerms, Idempotency, Line, PlaceOrder,
-    StockChangeKind, merge_lines,
+    Action, Belongs, ChangeOrder, ChangeStock, Command, CreateProduct, Expire, HoldTerms, Idempotency, Line,
+    PlaceOrder, StockChangeKind, merge_lines,
 };
 pub use decide::{Decision, View, decide};
 pub use inventory::StockOutcome;

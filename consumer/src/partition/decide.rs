@@ -8,8 +8,8 @@ use common::db::orders::Entry;
 use common::db::partitions::{Counts, Reached};
 use common::db::payments::Unapplied;
 use common::domain::{
-    Action, Change, ChangeOrder, ChangeOutcome, Changed, Command, CreateProduct, Decision, Idempotency, Movement, Order,
-    Outcome, ProductOutcome, StockOutcome, View, decide,
+    Action, Change, ChangeOrder, ChangeOutcome, Changed, Command, CreateProduct, Decision, Idempotency, Movement,
+    Order, Outcome, ProductOutcome, StockOutcome, View, decide,
 };
 use common::message::Decided;
 use uuid::Uuid;
@@ -51,8 +51,7 @@ impl Decisions {
 /// Decides a batch. What was decided before, in an earlier batch or earlier in this one, is not decided again.
 pub(super) fn decide_batch<'a>(seen: &mut Seen, batch: impl Iterator<Item = &'a Pending> + Clone) -> Decisions {
     // An order that is placed in this batch may be changed in it too.
-    let changed: BTreeSet<Uuid> =
-        batch.clone().flat_map(|pending| pending.queued.command.orders()).copied().collect();
+    let changed: BTreeSet<Uuid> = batch.clone().flat_map(|pending| pending.queued.command.orders()).copied().collect();
     let mut decisions = Decisions::default();
     for Pending { queued, partition, .. } in batch {
         let command = &queued.command;
@@ -247,7 +246,9 @@ impl Decisions {
                     self.counts(place).unapplied += 1;
                     let problem = match outcome {
                         ChangeOutcome::Refused { obstacle, .. } => Some(*obstacle),
-                        ChangeOutcome::Changed { .. } | ChangeOutcome::Unchanged { .. } | ChangeOutcome::Unknown => None,
+                        ChangeOutcome::Changed { .. } | ChangeOutcome::Unchanged { .. } | ChangeOutcome::Unknown => {
+                            None
+                        }
                     };
                     let (account, payment) = (command.account, payment.clone());
                     self.unapplied.push(Unapplied { command: command.id, order, account, problem, payment });
@@ -283,7 +284,8 @@ mod tests {
     //! Random batches against a model that decides one order at a time on a table of counts.
 
     use common::domain::{
-        Currency, DEFAULT_WAREHOUSE, Line, Money, PlaceOrder, StockLevel, StockView, Timestamp, VariantView, merge_lines,
+        Currency, DEFAULT_WAREHOUSE, Line, Money, PlaceOrder, StockLevel, StockView, Timestamp, VariantView,
+        merge_lines,
     };
     use common::message::Queued;
     use proptest::collection::vec;

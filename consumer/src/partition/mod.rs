@@ -319,7 +319,10 @@ impl Writer {
                     }
                 }
                 Verdict::Isolate if self.expiry.is_suspect() => {
-                    tracing::error!(error, "the batch fails, perhaps for a reservation that was to be released with it");
+                    tracing::error!(
+                        error,
+                        "the batch fails, perhaps for a reservation that was to be released with it"
+                    );
                 }
                 Verdict::Isolate if batch.halve() => {
                     tracing::error!(error, batch.len = batch.undecided(), "the batch fails: it is decided by halves");

@@ -42,9 +42,14 @@ pub(super) struct Work<'a> {
 pub(super) enum Expiry<'a> {
     None,
     /// Those that the group's orders might want the stock of.
-    OfGroup { limit: i64 },
+    OfGroup {
+        limit: i64,
+    },
     /// Those of the partitions, except a few.
-    OfPartitions { limit: i64, except: &'a BTreeSet<Uuid> },
+    OfPartitions {
+        limit: i64,
+        except: &'a BTreeSet<Uuid>,
+    },
 }
 
 /// What one transaction has done.
@@ -255,7 +260,8 @@ async fn lock_stock(
         db::stock::open(transaction, &added).await?;
     }
     let held = orders.values().flat_map(|order| order.items().iter().map(|item| item.variant_id));
-    let variants: BTreeSet<Uuid> = commands().flat_map(Command::variants).map(|(variant, _)| variant).chain(held).collect();
+    let variants: BTreeSet<Uuid> =
+        commands().flat_map(Command::variants).map(|(variant, _)| variant).chain(held).collect();
     Ok(db::stock::lock(transaction, &variants.into_iter().collect::<Vec<Uuid>>()).await?)
 }
 

@@ -53,7 +53,11 @@ async fn find(state: &State, caller: Principal, id: Uuid) -> Result<Option<Decid
         })
     });
     if let Some((account, decided)) = found.await? {
-        return if account == caller.account || caller.role == Role::Operator { Ok(Some(decided)) } else { Err(not_found()) };
+        return if account == caller.account || caller.role == Role::Operator {
+            Ok(Some(decided))
+        } else {
+            Err(not_found())
+        };
     }
     let (account, issued) = issued(state, caller, id).await?.ok_or_else(not_found)?;
     if issued.keyed {

@@ -39,9 +39,8 @@ pub(crate) async fn list<V: serde::Serialize>(
             Role::Client => Some(caller.account),
             Role::Operator => account,
         },
-        status: reading.parsed("status", &STATUSES.join(", "), |text| {
-            STATUSES.contains(&text).then(|| text.to_owned())
-        }),
+        status: reading
+            .parsed("status", &STATUSES.join(", "), |text| STATUSES.contains(&text).then(|| text.to_owned())),
         customer: reading.text("customerId").map(str::to_owned),
         from: reading.time("from"),
         until: reading.time("until"),
@@ -57,8 +56,7 @@ pub(crate) async fn list<V: serde::Serialize>(
     }
     let after = cursor.map(|(decided_at, id)| Place { decided_at, id });
     // One more than asked for tells whether there is a next page.
-    let found = state
-        .read(move |c| Box::pin(async move { db::orders::list(c, &filter, after, limit + 1).await }))
-        .await?;
+    let found =
+        state.read(move |c| Box::pin(async move { db::orders::list(c, &filter, after, limit + 1).await })).await?;
     Ok(page::answer(path, kept, limit, found, |order: &Order| (order.decided_at, order.id), show))
 }

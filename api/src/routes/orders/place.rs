@@ -71,9 +71,7 @@ fn outcome(order: Order) -> Response {
     let id = order.id;
     let location = [(header::LOCATION, format!("/orders/{id}"))];
     match &order.outcome {
-        Outcome::Confirmed(_) => {
-            (StatusCode::CREATED, location, axum::Json(OrderView::from(order))).into_response()
-        }
+        Outcome::Confirmed(_) => (StatusCode::CREATED, location, axum::Json(OrderView::from(order))).into_response(),
         Outcome::Refused(placed) => (location, Error::Refused(Receipt::of(&order, placed, "orders"))).into_response(),
     }
 }

@@ -17,7 +17,8 @@ pub(crate) async fn handle(App(state): App, _: Operator, query: Asked) -> Result
     let all = reading.parsed("all", "true or false", |text| text.parse().ok()).unwrap_or(false);
     let (limit, after) = (reading.limit(), reading.cursor::<(Timestamp, Uuid)>());
     let ((), kept) = reading.finish(())?;
-    let found = state.read(move |c| Box::pin(async move { db::payments::list(c, all, after, limit + 1).await })).await?;
+    let found =
+        state.read(move |c| Box::pin(async move { db::payments::list(c, all, after, limit + 1).await })).await?;
     let place = |payment: &StoredUnapplied| (payment.recorded_at, payment.command_id);
     Ok(page::answer("/payments/unapplied", kept, limit, found, place, UnappliedView::from))
 }

@@ -35,9 +35,8 @@ pub(crate) async fn handle(
     checks.text_if_set("resolution", request.resolution.as_deref(), NOTE_BYTES_MAX);
     let resolution = checks.finish(request.resolution)?;
     let by = operator.account;
-    let resolved = state.read(move |c| {
-        Box::pin(async move { db::payments::resolve(c, id, by, resolution.as_deref()).await })
-    });
+    let resolved =
+        state.read(move |c| Box::pin(async move { db::payments::resolve(c, id, by, resolution.as_deref()).await }));
     let resolved = resolved.await?.ok_or_else(|| Error::NotFound("There is no such payment.".to_owned()))?;
     Ok(Answer(UnappliedView::from(resolved)))
 }

@@ -108,9 +108,7 @@ pub(crate) async fn handle(
         },
         Some(Decided::KeyReusedV1 { .. }) => Error::KeyReused.into_response(),
         Some(Decided::FailedV1 { .. }) => Error::Failed { id }.into_response(),
-        Some(
-            Decided::OrderV1(_) | Decided::EarlierV1 { .. } | Decided::ChangeV1 { .. } | Decided::StockV1 { .. },
-        )
+        Some(Decided::OrderV1(_) | Decided::EarlierV1 { .. } | Decided::ChangeV1 { .. } | Decided::StockV1 { .. })
         | None => answer::accepted(&location, json!({ "id": id, "status": "pending" })),
     };
     Ok(applied(wished, if before { replayed(response) } else { response }))

@@ -30,9 +30,7 @@ pub(crate) async fn handle(
         Found::Decided(order) if order.is_reservation() => Json(ReservationView::from(*order)).into_response(),
         Found::Decided(_) => return Err(Error::NotFound("There is no such reservation.".to_owned())),
         Found::Failed => Json(failed(id)).into_response(),
-        Found::Waiting => {
-            ([(header::RETRY_AFTER, POLL_AFTER_SECONDS.to_string())], Json(pending(id))).into_response()
-        }
+        Found::Waiting => ([(header::RETRY_AFTER, POLL_AFTER_SECONDS.to_string())], Json(pending(id))).into_response(),
     };
     Ok(applied(wait, response))
 }

@@ -62,9 +62,10 @@ async fn change(
 ) -> Result<Response, Error> {
     let mut checks = Checks::default();
     let (within, expected) = match kind {
-        StockChangeKind::Adjust => {
-            (request.qty != 0 && request.qty.saturating_abs() <= ON_HAND_MAX, format!("-{ON_HAND_MAX} to {ON_HAND_MAX}, and not 0,"))
-        }
+        StockChangeKind::Adjust => (
+            request.qty != 0 && request.qty.saturating_abs() <= ON_HAND_MAX,
+            format!("-{ON_HAND_MAX} to {ON_HAND_MAX}, and not 0,"),
+        ),
         StockChangeKind::Deduct | StockChangeKind::Restore => {
             ((1..=ON_HAND_MAX).contains(&request.qty), format!("1 to {ON_HAND_MAX}"))
         }

@@ -22,9 +22,8 @@ pub(crate) async fn handle(App(state): App, _: Operator, query: Asked) -> Result
     let (warehouse, limit) = (reading.id("warehouseId"), reading.limit());
     let after = reading.cursor::<(Uuid, i64)>();
     let ((), kept) = reading.finish(())?;
-    let found = state.read(move |c| {
-        Box::pin(async move { db::movements::list(c, variant, warehouse, after, limit + 1).await })
-    });
+    let found = state
+        .read(move |c| Box::pin(async move { db::movements::list(c, variant, warehouse, after, limit + 1).await }));
     let place = |movement: &StoredMovement| (movement.warehouse_id, movement.version);
     Ok(page::answer("/stock/movements", kept, limit, found.await?, place, show))
 }

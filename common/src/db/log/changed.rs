@@ -13,8 +13,8 @@ use super::{Item, Level, Made, Row, json, levels_of, view};
 use crate::db::{Error, Result, orders, partitions};
 use crate::domain::{
     Action, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Confirmed, CreateProduct,
-    Decision, Expire, Money, Movement, Order, Outcome, Payment, ProductOutcome, Since,
-    State, StockOutcome, Timestamp, Tracking, VariantView, View,
+    Decision, Expire, Money, Movement, Order, Outcome, Payment, ProductOutcome, Since, State, StockOutcome, Timestamp,
+    Tracking, VariantView, View,
 };
 
 /// An order as it stood before a command.

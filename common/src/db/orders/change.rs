@@ -41,12 +41,7 @@ pub struct Entry {
 ///
 /// # Errors
 /// Where the database is away or one of the orders is not there.
-pub async fn change(
-    connection: &mut PgConnection,
-    orders: &[&Order],
-    entries: &[Entry],
-    now: Timestamp,
-) -> Result<()> {
+pub async fn change(connection: &mut PgConnection, orders: &[&Order], entries: &[Entry], now: Timestamp) -> Result<()> {
     let (mut ids, mut statuses, mut revisions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut paid, mut payments, mut trackings, mut reasons) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut released = Vec::new();

@@ -1,0 +1,332 @@
+//! Random lives of orders against a model that knows no warehouses, no versions and no ledger: only how many pieces of each
+//! product there are, how many of them are reserved, and what each order is called.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use time::Duration;
+use uuid::Uuid;
+
+use super::*;
+
+const PRODUCTS: usize = 3;
+const WAREHOUSES: [Uuid; 2] = [Uuid::from_u128(100), Uuid::from_u128(200)];
+
+#[derive(Debug, Clone)]
+enum Op {
+    Place {
+        lines: Vec<(usize, i32)>,
+        hold: Option<(HoldKind, u32)>,
+    },
+    Change {
+        order: usize,
+        change: Change,
+    },
+    Stock {
+        product: usize,
+        warehouse: usize,
+        quantity: i64,
+    },
+    /// Ends every hold that is due.
+    Expire,
+    Wait {
+        seconds: u8,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let kind = prop_oneof![Just(HoldKind::Payment), Just(HoldKind::Reservation)];
+    let hold = proptest::option::weighted(0.8, (kind, 1..20_u32));
+    let change = prop_oneof![
+        3 => Just(Change::Pay(Payment::default())),
+        2 => Just(Change::Confirm),
+        3 => Just(Change::Cancel),
+        2 => Just(Change::Release),
+        2 => Just(Change::Process),
+        2 => Just(Change::Ship { tracking: None }),
+        1 => Just(Change::Deliver),
+    ];
+    prop_oneof![
+        4 => (vec((0..PRODUCTS, 1..4_i32), 1..4), hold).prop_map(|(lines, hold)| Op::Place { lines, hold }),
+        8 => (0..30_usize, change).prop_map(|(order, change)| Op::Change { order, change }),
+        1 => (0..PRODUCTS, 0..2_usize, -3..4_i64)
+            .prop_map(|(product, warehouse, quantity)| Op::Stock { product, warehouse, quantity }),
+        1 => Just(Op::Expire),
+        2 => (0..8_u8).prop_map(|seconds| Op::Wait { seconds }),
+    ]
+}
+
+/// An order as the model knows it.
+#[derive(Debug)]
+struct Known {
+    status: &'static str,
+    lines: BTreeMap<usize, i64>,
+    /// Whether it is, or once was, a reservation; until when it is held; whether it became an order.
+    reservation: bool,
+    due: i64,
+    confirmed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    now: i64,
+    on_hand: [i64; PRODUCTS],
+    reserved: [i64; PRODUCTS],
+    orders: Vec<Known>,
+}
+
+impl Model {
+    fn place(&mut self, lines: &[(usize, i32)], hold: Option<(HoldKind, u32)>) {
+        let mut sums = BTreeMap::<usize, i64>::new();
+        for (product, quantity) in lines {
+            *sums.entry(*product).or_default() += i64::from(*quantity);
+        }
+        let enough = sums.iter().all(|(p, quantity)| self.on_hand[*p] - self.reserved[*p] >= *quantity);
+        let status = match (enough, hold) {
+            (false, _) => "rejected",
+            (true, None) => "paid",
+            (true, Some(_)) => "pending",
+        };
+        for (product, quantity) in sums.iter().filter(|_| enough) {
+            if hold.is_some() {
+                self.reserved[*product] += quantity;
+            } else {
+                self.on_hand[*product] -= quantity;
+            }
+        }
+        let reservation = matches!(hold, Some((HoldKind::Reservation, _)));
+        let due = hold.map_or(0, |(_, seconds)| self.now + i64::from(seconds));
+        self.orders.push(Known { status, lines: sums, reservation, due, confirmed: false });
+    }
+
+    /// Answers whether the order has changed.
+    fn change(&mut self, order: usize, change: &Change) -> bool {
+        let Some(order) = self.orders.get_mut(order) else { return false };
+        let for_reservation = matches!(change, Change::Confirm | Change::Release);
+        let is_order = !order.reservation || order.confirmed;
+        if (for_reservation && !order.reservation) || (!for_reservation && !is_order) {
+            return false;
+        }
+        if order.status == "pending" && order.due <= self.now {
+            return false;
+        }
+        let before = order.status;
+        let after = match (change, before) {
+            (Change::Pay(_) | Change::Confirm, "pending") => "paid",
+            (Change::Cancel | Change::Release, "pending") => "cancelled",
+            (Change::Cancel, "paid" | "processing") => "cancelled",
+            (Change::Process, "paid") => "processing",
+            (Change::Ship { .. }, "processing") => "shipped",
+            (Change::Deliver, "shipped") => "delivered",
+            _ => return false,
+        };
+        order.status = after;
+        order.confirmed |= matches!(change, Change::Confirm);
+        for (product, quantity) in &order.lines {
+            match (before, after) {
+                ("pending", "paid") => {
+                    self.on_hand[*product] -= quantity;
+                    self.reserved[*product] -= quantity;
+                }
+                ("pending", "cancelled") => self.reserved[*product] -= quantity,
+                (_, "cancelled") => self.on_hand[*product] += quantity,
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn expire(&mut self) {
+        for order in self.orders.iter_mut().filter(|order| order.status == "pending" && order.due <= self.now) {
+            order.status = "cancelled";
+            for (product, quantity) in &order.lines {
+                self.reserved[*product] -= quantity;
+            }
+        }
+    }
+}
+
+/// The core, with what a writer does around it.
+struct Core {
+    view: View,
+    orders: Vec<Uuid>,
+    ledger: Vec<Movement>,
+}
+
+fn product(n: usize) -> Uuid {
+    Uuid::from_u128(u128::try_from(n).expect("small") + 1)
+}
+
+impl Core {
+    fn new(stock: &[[i64; 2]; PRODUCTS]) -> Self {
+        let mut view = View {
+            now: Timestamp::UNIX_EPOCH,
+            stock: StockView::default(),
+            orders: BTreeMap::new(),
+            warehouses: BTreeSet::new(),
+        };
+        for (n, levels) in stock.iter().enumerate() {
+            let level = |(warehouse, on_hand): (&Uuid, &i64)| StockLevel {
+                warehouse: *warehouse,
+                on_hand: *on_hand,
+                reserved: 0,
+                version: 0,
+            };
+            let variant = VariantView {
+                product: product(n),
+                name: "n".into(),
+                sku: "s".into(),
+                price: Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") },
+                deleted: false,
+                levels: WAREHOUSES.iter().zip(levels).map(level).collect(),
+            };
+            view.stock.insert(product(n), variant);
+        }
+        Self { view, orders: Vec::new(), ledger: Vec::new() }
+    }
+
+    fn decide(&mut self, id: Uuid, action: Action) -> Decision {
+        let accepted_at = self.view.now;
+        let command = Command { id, account: Uuid::nil(), accepted_at, idempotency: None, action };
+        let decision = decide(&mut self.view, &command);
+        match &decision {
+            Decision::Order(outcome) => {
+                let order = Order {
+                    id,
+                    account_id: Uuid::nil(),
+                    customer_id: None,
+                    partition: 0,
+                    sequence: 0,
+                    accepted_at,
+                    decided_at: accepted_at,
+                    outcome: outcome.clone(),
+                    since: None,
+                };
+                self.orders.push(id);
+                self.view.orders.insert(id, order);
+            }
+            Decision::Product(_, moved)
+            | Decision::Change(_, moved)
+            | Decision::Stock(_, moved)
+            | Decision::Expired(_, moved) => self.ledger.extend(moved),
+        }
+        decision
+    }
+
+    fn place(&mut self, lines: &[(usize, i32)], hold: Option<(HoldKind, u32)>) {
+        let line = |(n, quantity): &(usize, i32)| Line {
+            product_id: product(*n),
+            variant_id: product(*n),
+            quantity: *quantity,
+        };
+        let lines = merge_lines(lines.iter().map(line)).expect("small quantities");
+        let hold = hold.map(|(kind, window_seconds)| HoldTerms { kind, window_seconds });
+        let id = Uuid::from_u128(1_000 + u128::try_from(self.orders.len()).expect("small"));
+        self.decide(id, Action::PlaceOrder(PlaceOrder { customer: None, lines, hold }));
+    }
+
+    fn change(&mut self, order: usize, change: Change) -> bool {
+        let order_id = self.orders.get(order).copied().unwrap_or_default();
+        let decision = self.decide(Uuid::nil(), Action::ChangeOrder(ChangeOrder { order_id, change, reason: None }));
+        matches!(decision, Decision::Change(ChangeOutcome::Changed { .. }, _))
+    }
+
+    fn stock(&mut self, n: usize, warehouse: usize, quantity: i64) -> bool {
+        let change = ChangeStock {
+            product_id: product(n),
+            variant_id: product(n),
+            warehouse_id: WAREHOUSES[warehouse],
+            kind: StockChangeKind::Adjust,
+            quantity,
+            reason: None,
+        };
+        let decision = self.decide(Uuid::nil(), Action::ChangeStock(change));
+        matches!(decision, Decision::Stock(StockOutcome::Changed { .. }, _))
+    }
+
+    /// What each warehouse must hold: what it had at first, less what orders hold of it, as their states say.
+    fn held(&self) -> BTreeMap<(Uuid, Uuid), (i64, i64)> {
+        let mut held = BTreeMap::<(Uuid, Uuid), (i64, i64)>::new();
+        for order in self.view.orders.values() {
+            for item in order.items() {
+                for allocation in &item.allocations {
+                    let (sold, reserved) = held.entry((item.variant_id, allocation.warehouse_id)).or_default();
+                    match order.state() {
+                        State::Pending => *reserved += i64::from(allocation.quantity),
+                        State::Rejected | State::Cancelled { .. } => {}
+                        State::Paid | State::Processing | State::Shipped { .. } | State::Delivered { .. } => {
+                            *sold += i64::from(allocation.quantity);
+                        }
+                    }
+                }
+            }
+        }
+        held
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #[test]
+    fn any_interleaving_ends_as_the_naive_model_says(
+        stock in proptest::array::uniform3(proptest::array::uniform2(0..8_i64)),
+        ops in vec(op(), 1..80),
+    ) {
+        let mut core = Core::new(&stock);
+        let mut model = Model { on_hand: stock.map(|[here, there]| here + there), ..Model::default() };
+        let mut received: BTreeMap<(Uuid, Uuid), i64> = BTreeMap::new();
+        for (n, levels) in stock.iter().enumerate() {
+            received.extend(WAREHOUSES.iter().zip(levels).map(|(warehouse, on_hand)| ((product(n), *warehouse), *on_hand)));
+        }
+        for op in ops {
+            match op {
+                Op::Place { lines, hold } => {
+                    core.place(&lines, hold);
+                    model.place(&lines, hold);
+                }
+                Op::Change { order, change } => {
+                    prop_assert_eq!(core.change(order, change.clone()), model.change(order, &change));
+                }
+                Op::Stock { product: n, warehouse, quantity } => {
+                    // The model knows no warehouses: it takes the core's word for whether there was enough in this one.
+                    if core.stock(n, warehouse, quantity) {
+                        model.on_hand[n] += quantity;
+                        *received.entry((product(n), WAREHOUSES[warehouse])).or_default() += quantity;
+                    }
+                }
+                Op::Expire => {
+                    core.decide(Uuid::nil(), Action::Expire(Expire { order_ids: core.orders.clone() }));
+                    model.expire();
+                }
+                Op::Wait { seconds } => {
+                    core.view.now += Duration::seconds(i64::from(seconds));
+                    model.now += i64::from(seconds);
+                }
+            }
+            for (id, known) in core.orders.iter().zip(&model.orders) {
+                prop_assert_eq!(core.view.orders[id].state().name(), known.status);
+            }
+            for n in 0..PRODUCTS {
+                let levels = &core.view.stock.variant(product(n)).expect("known").levels;
+                prop_assert!(levels.iter().all(|level| 0 <= level.reserved && level.reserved <= level.on_hand));
+                prop_assert_eq!(levels.iter().map(|level| level.on_hand).sum::<i64>(), model.on_hand[n]);
+                prop_assert_eq!(levels.iter().map(|level| level.reserved).sum::<i64>(), model.reserved[n]);
+            }
+        }
+        // Into the very warehouse that it came from, and the ledger explains every version.
+        let held = core.held();
+        for ((variant, warehouse), received) in received {
+            let level = core.view.stock.level(variant, warehouse).expect("a row").clone();
+            let (sold, reserved) = held.get(&(variant, warehouse)).copied().unwrap_or_default();
+            prop_assert_eq!((level.on_hand, level.reserved), (received - sold, reserved));
+            let placed = core.view.orders.values().flat_map(Order::items).filter(|item| item.variant_id == variant);
+            let placed = placed.flat_map(|item| &item.allocations).filter(|a| a.warehouse_id == warehouse);
+            let moved = core.ledger.iter().filter(|m| (m.variant, m.warehouse) == (variant, warehouse));
+            let mut versions: Vec<i64> =
+                placed.map(|a| a.stock_version).chain(moved.map(|movement| movement.version)).collect();
+            versions.sort_unstable();
+            prop_assert_eq!(versions, (1..=level.version).collect::<Vec<i64>>());
+        }
+    }
+}
