@@ -39,7 +39,7 @@ CREATE TABLE reservations (
     quantity     integer     NOT NULL CHECK (quantity > 0),
     due_at       timestamptz NOT NULL,
     PRIMARY KEY (order_id, line, allocation)
-);
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 
 -- Every order that reserves something has a first piece: by it the due ones are found.
 CREATE INDEX reservations_due ON reservations (due_at) WHERE line = 0 AND allocation = 0;
@@ -117,9 +117,11 @@ ALTER TABLE partitions
     ADD COLUMN converted     bigint NOT NULL DEFAULT 0,
     ADD COLUMN expired       bigint NOT NULL DEFAULT 0,
     ADD COLUMN released      bigint NOT NULL DEFAULT 0,
-    ADD COLUMN unapplied     bigint NOT NULL DEFAULT 0;
+    ADD COLUMN unapplied     bigint NOT NULL DEFAULT 0,
+    -- Over all that was converted, from decision to payment.
+    ADD COLUMN payment_ms    bigint NOT NULL DEFAULT 0;
 
--- The same as it was at the end of each minute in which something was decided.
+-- The same as it was at the end of each minute in which something was decided, for some weeks.
 CREATE TABLE figures (
     partition     smallint    NOT NULL,
     minute        timestamptz NOT NULL,
@@ -131,5 +133,6 @@ CREATE TABLE figures (
     expired       bigint      NOT NULL,
     released      bigint      NOT NULL,
     unapplied     bigint      NOT NULL,
+    payment_ms    bigint      NOT NULL,
     PRIMARY KEY (partition, minute)
 ) WITH (fillfactor = 50);

@@ -102,3 +102,28 @@ async fn what_a_forgotten_api_left_in_a_queue_is_handed_on_when_the_resize_goes_
     tests::until("the stray is decided", async || app.operator.get(&path).await.status == 200).await;
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_reserved_before_is_paid_or_released_after() {
+    let settings = vec![("ONHAND_PARTITIONS", String::new())];
+    let mut app = TestApp::with(Wanted { consumers: 1, settings, ..Wanted::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let product = app.product(10).await;
+        held.push((product, app.client.hold(&[(product, 3)]).await.id(), app.client.hold(&[(product, 2)]).await.id()));
+    }
+    app.stop_consumers().await;
+    let (done, told) = resize(&app, 3).await;
+    assert!(done, "{told}");
+    app.restart_api().await;
+    app.start_consumer(common::steps::Steps::none());
+    app.until_ready().await;
+    for (_, paid, _) in &held {
+        assert_eq!(app.client.pay(*paid, "p").await.status, 200);
+    }
+    app.pass(std::time::Duration::from_secs(900)).await;
+    for (product, ..) in &held {
+        tests::until("the rest is released", async || app.client.stock(*product).await == (7, 0)).await;
+    }
+    app.finish().await;
+}

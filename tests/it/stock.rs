@@ -1,7 +1,9 @@
 //! Operators' changes of stock, the ledger that has every change, and the figures for the business.
 
-use serde_json::{Value, json};
 use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::http::Answer;
 use uuid::Uuid;
@@ -101,7 +103,7 @@ async fn the_business_sees_its_figures_as_numbers_and_as_metrics() {
     let product = app.product(10).await;
     let empty = app.operator.get("/figures").await.body;
     assert_eq!(empty["reservations"]["conversionRate"], Value::Null, "of nothing there is no rate: {empty}");
-    let held = futures_util::future::join_all((0..4).map(|_| async { app.client.hold(&[(product, 1)]).await })).await;
+    let held = join_all((0..4).map(|_| async { app.client.hold(&[(product, 1)]).await })).await;
     app.client.pay(held[0].id(), "p").await;
     app.client.cancel(held[1].id()).await;
     app.client.order_and_wait(&[(product, 1)]).await;
@@ -140,6 +142,7 @@ async fn the_business_sees_its_figures_as_numbers_and_as_metrics() {
         "onhand_reservations_converted_total 1",
         "onhand_reservations_expired_total 2",
         "onhand_orders_conflicts_total 1",
+        "# TYPE onhand_order_to_payment_seconds counter",
         "onhand_reservations_active 0",
         "onhand_payments_unapplied_unresolved 1",
     ] {

@@ -232,7 +232,7 @@ impl TestApp {
 
     /// Moves the store's time on: what was reserved for less is due.
     pub async fn pass(&self, time: Duration) {
-        let seconds = time.as_secs();
+        let seconds = time.as_secs_f64();
         let ahead = format!(
             "CREATE OR REPLACE FUNCTION business_time() RETURNS timestamptz LANGUAGE sql VOLATILE
              AS 'SELECT clock_timestamp() + interval ''{seconds} seconds'''"

@@ -7,7 +7,8 @@ use axum::Json;
 use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
 use common::db;
-use common::db::figures::{Counted, Open, PAYMENTS_MAX, ToPayment};
+use common::db::figures::{Open, PAYMENTS_MAX, ToPayment};
+use common::db::partitions::Counts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text::encode};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -24,13 +25,11 @@ const HOURS_DEFAULT: i32 = 24;
 /// 30 days: as far as figures of the past are kept.
 const HOURS_MAX: i32 = 720;
 const HOUR_MINUTES: i32 = 60;
-/// For Prometheus, an hour.
-const METRICS_MINUTES: i32 = HOUR_MINUTES;
 
+/// What came of orders lately.
 struct Figures {
-    total: Counted,
-    lately: Counted,
-    last_hour: Counted,
+    lately: Counts,
+    last_hour: Counts,
     to_payment: ToPayment,
     open: Open,
 }
@@ -39,7 +38,6 @@ async fn read(state: &State, minutes: i32) -> Result<Figures, Error> {
     let reading = state.read(move |c| {
         Box::pin(async move {
             Ok(Figures {
-                total: db::figures::total(c).await?,
                 lately: db::figures::lately(c, minutes).await?,
                 last_hour: db::figures::lately(c, HOUR_MINUTES).await?,
                 to_payment: db::figures::to_payment(c, minutes).await?,
@@ -56,7 +54,7 @@ pub(crate) async fn show(App(state): App, _: Operator, query: Asked) -> Result<J
     let within = |text: &str| text.parse().ok().filter(|hours| (1..=HOURS_MAX).contains(hours));
     let hours = reading.parsed("hours", &format!("1 to {HOURS_MAX}"), within).unwrap_or(HOURS_DEFAULT);
     let (hours, _) = reading.finish(hours)?;
-    let Figures { lately, last_hour, to_payment, open, .. } = read(&state, hours * HOUR_MINUTES).await?;
+    let Figures { lately, last_hour, to_payment, open } = read(&state, hours * HOUR_MINUTES).await?;
     let ended = lately.converted + lately.expired + lately.released;
     let decided = lately.confirmed + lately.conflicts + lately.unfulfillable;
     Ok(Json(json!({
@@ -97,11 +95,13 @@ fn share(part: i64, whole: i64) -> Option<f64> {
     share
 }
 
-/// `GET /metrics`.
+/// `GET /metrics`: what grows since the store was set up, and what is open.
 pub(crate) async fn metrics(App(state): App) -> Result<impl IntoResponse, Error> {
-    let figures = read(&state, METRICS_MINUTES).await?;
+    let reading =
+        state.read(|c| Box::pin(async move { Ok((db::figures::total(c).await?, db::figures::open(c).await?)) }));
+    let (total, open) = reading.await?;
     let mut registry = Registry::with_prefix("onhand");
-    registry.register_collector(Box::new(figures));
+    registry.register_collector(Box::new(Metrics { total, open }));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Error::Internal(error.to_string()))?;
     const TYPE: (HeaderName, &str) =
@@ -109,13 +109,13 @@ pub(crate) async fn metrics(App(state): App) -> Result<impl IntoResponse, Error>
     Ok(([TYPE], text))
 }
 
-impl fmt::Debug for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Figures").field("total", &self.total).finish_non_exhaustive()
-    }
+#[derive(Debug)]
+struct Metrics {
+    total: Counts,
+    open: Open,
 }
 
-impl Collector for Figures {
+impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let total = &self.total;
         for (name, help, count) in [
@@ -131,6 +131,11 @@ impl Collector for Figures {
             let counter = ConstCounter::new(u64::try_from(count).unwrap_or_default());
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
+        let help = "From decision to payment or confirmation, over all of onhand_reservations_converted";
+        // Whole milliseconds, far below 2^53, where a float would round.
+        #[expect(clippy::cast_precision_loss, reason = "seconds are a float")]
+        let seconds = ConstCounter::new(total.payment_ms as f64 / 1_000.0);
+        seconds.encode(encoder.encode_descriptor("order_to_payment_seconds", help, None, seconds.metric_type())?)?;
         for (name, help, count) in [
             ("reservations_active", "Orders and reservations that reserve stock now", self.open.reservations),
             ("reservations_due", "Of those: their time is over", self.open.due),
@@ -139,9 +144,6 @@ impl Collector for Figures {
             let gauge = ConstGauge::new(count);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        let seconds = self.to_payment.median_seconds.unwrap_or(f64::NAN);
-        let gauge = ConstGauge::new(seconds);
-        let help = "Median time from decision to payment of what was paid within the last hour";
-        gauge.encode(encoder.encode_descriptor("order_to_payment_median_seconds", help, None, gauge.metric_type())?)
+        Ok(())
     }
 }

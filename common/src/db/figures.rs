@@ -3,31 +3,20 @@
 use sqlx::{PgConnection, query, query_as};
 
 use super::Result;
-
-/// What was decided: in all, or within a time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counted {
-    pub confirmed: i64,
-    pub conflicts: i64,
-    pub unfulfillable: i64,
-    pub reserved: i64,
-    pub converted: i64,
-    pub expired: i64,
-    pub released: i64,
-    pub unapplied: i64,
-}
+use super::partitions::Counts;
 
 /// Since the store was set up.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn total(connection: &mut PgConnection) -> Result<Counted> {
+pub async fn total(connection: &mut PgConnection) -> Result<Counts> {
     let counted = query_as!(
-        Counted,
+        Counts,
         r#"SELECT sum(confirmed)::bigint AS "confirmed!", sum(conflicts)::bigint AS "conflicts!",
                   sum(unfulfillable)::bigint AS "unfulfillable!", sum(reserved)::bigint AS "reserved!",
                   sum(converted)::bigint AS "converted!", sum(expired)::bigint AS "expired!",
-                  sum(released)::bigint AS "released!", sum(unapplied)::bigint AS "unapplied!"
+                  sum(released)::bigint AS "released!", sum(unapplied)::bigint AS "unapplied!",
+                  sum(payment_ms)::bigint AS "payment_ms!"
            FROM partitions"#
     );
     Ok(counted.fetch_one(connection).await?)
@@ -37,10 +26,10 @@ pub async fn total(connection: &mut PgConnection) -> Result<Counted> {
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn lately(connection: &mut PgConnection, minutes: i32) -> Result<Counted> {
+pub async fn lately(connection: &mut PgConnection, minutes: i32) -> Result<Counts> {
     // Each partition now, less what it was at the end of the last minute before.
     let counted = query_as!(
-        Counted,
+        Counts,
         r#"SELECT sum(p.confirmed - COALESCE(f.confirmed, 0))::bigint AS "confirmed!",
                   sum(p.conflicts - COALESCE(f.conflicts, 0))::bigint AS "conflicts!",
                   sum(p.unfulfillable - COALESCE(f.unfulfillable, 0))::bigint AS "unfulfillable!",
@@ -48,7 +37,8 @@ pub async fn lately(connection: &mut PgConnection, minutes: i32) -> Result<Count
                   sum(p.converted - COALESCE(f.converted, 0))::bigint AS "converted!",
                   sum(p.expired - COALESCE(f.expired, 0))::bigint AS "expired!",
                   sum(p.released - COALESCE(f.released, 0))::bigint AS "released!",
-                  sum(p.unapplied - COALESCE(f.unapplied, 0))::bigint AS "unapplied!"
+                  sum(p.unapplied - COALESCE(f.unapplied, 0))::bigint AS "unapplied!",
+                  sum(p.payment_ms - COALESCE(f.payment_ms, 0))::bigint AS "payment_ms!"
            FROM (SELECT business_time() AS now) t CROSS JOIN partitions p LEFT JOIN LATERAL (
              SELECT * FROM figures WHERE partition = p.partition
                AND minute < date_trunc('minute', t.now) - $1::int * interval '1 minute'

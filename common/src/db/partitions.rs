@@ -203,6 +203,8 @@ pub struct Counts {
     pub released: i64,
     /// Payments that could not be applied.
     pub unapplied: i64,
+    /// Over those converted, from decision to payment.
+    pub payment_ms: i64,
 }
 
 /// How far the log of a partition goes with a batch.
@@ -240,21 +242,23 @@ pub async fn advance(
                confirmed = p.confirmed + u.confirmed, conflicts = p.conflicts + u.conflicts,
                unfulfillable = p.unfulfillable + u.unfulfillable, reserved = p.reserved + u.reserved,
                converted = p.converted + u.converted, expired = p.expired + u.expired, released = p.released + u.released,
-               unapplied = p.unapplied + u.unapplied
+               unapplied = p.unapplied + u.unapplied, payment_ms = p.payment_ms + u.payment_ms
            FROM UNNEST($1::smallint[], $2::bigint[], $3::timestamptz[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
-                       $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+                       $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
              AS u (partition, sequence, through, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
-                   unapplied)
+                   unapplied, payment_ms)
            WHERE p.partition = u.partition
            RETURNING p.partition, p.confirmed, p.conflicts, p.unfulfillable, p.reserved, p.converted, p.expired, p.released,
-                     p.unapplied)
+                     p.unapplied, p.payment_ms),
+           outdated AS (DELETE FROM figures WHERE partition = ANY($1) AND minute < $6::timestamptz - interval '31 days')
          INSERT INTO figures (partition, minute, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
-                              unapplied)
+                              unapplied, payment_ms)
          SELECT partition, date_trunc('minute', $6::timestamptz), confirmed, conflicts, unfulfillable, reserved, converted,
-                expired, released, unapplied FROM advanced
+                expired, released, unapplied, payment_ms FROM advanced
          ON CONFLICT (partition, minute) DO UPDATE SET confirmed = EXCLUDED.confirmed, conflicts = EXCLUDED.conflicts,
              unfulfillable = EXCLUDED.unfulfillable, reserved = EXCLUDED.reserved, converted = EXCLUDED.converted,
-             expired = EXCLUDED.expired, released = EXCLUDED.released, unapplied = EXCLUDED.unapplied",
+             expired = EXCLUDED.expired, released = EXCLUDED.released, unapplied = EXCLUDED.unapplied,
+             payment_ms = EXCLUDED.payment_ms",
         &partitions,
         &sequences,
         &through as &[Option<Timestamp>],
@@ -268,7 +272,8 @@ pub async fn advance(
         &counts(|counts| counts.converted),
         &counts(|counts| counts.expired),
         &counts(|counts| counts.released),
-        &counts(|counts| counts.unapplied)
+        &counts(|counts| counts.unapplied),
+        &counts(|counts| counts.payment_ms)
     )
     .execute(connection)
     .await?;

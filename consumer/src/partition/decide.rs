@@ -231,7 +231,12 @@ impl Decisions {
                 let Some(now) = seen.view.orders.get(&order) else { return };
                 let state = now.state().clone();
                 match &change.change {
-                    Change::Pay(_) | Change::Confirm => self.counts(place).converted += 1,
+                    Change::Pay(_) | Change::Confirm => {
+                        let took = seen.view.now - now.decided_at;
+                        let counts = self.counts(place);
+                        counts.converted += 1;
+                        counts.payment_ms += i64::try_from(took.whole_milliseconds()).unwrap_or(i64::MAX).max(0);
+                    }
                     Change::Cancel | Change::Release => {
                         let released = now.hold().is_some() && !now.standing().converted;
                         self.counts(place).released += i64::from(released);

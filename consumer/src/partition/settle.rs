@@ -66,18 +66,22 @@ impl Writer {
     /// Decides, commits and acknowledges a batch. What of it is done when something fails is not done again.
     pub(super) async fn settle(&mut self, batch: &mut Batch) -> Result<(), Failure> {
         let mut told = Vec::new();
+        let mut release = true;
         while !batch.is_decided() {
             self.steps.reached(Step::Gathered).await;
             let (group, dead) = batch.next();
             let (count, began) = (group.len(), Instant::now());
             let epochs = group.iter().map(|pending| (pending.partition, pending.epoch));
             let epochs = epochs.chain(dead.iter().map(|dead| (dead.letter.partition, dead.epoch))).collect();
-            let expiry = self.expiry.of_group();
+            let expiry = if release { self.expiry.of_group() } else { Expiry::None };
             let done = self.commit(Work { epochs: &epochs, group, dead, expiry }).await?;
             if done.decided {
                 self.pace.decided(count, began.elapsed());
                 told.extend(done.told);
                 told.extend(batch.committed(count));
+            } else {
+                // What is due and can't be found among the orders is nobody's to release.
+                release = done.expired > 0;
             }
         }
         self.steps.reached(Step::Committed).await;

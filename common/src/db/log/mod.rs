@@ -51,6 +51,7 @@ pub struct Made {
 ///
 /// # Errors
 /// The stream's, where the database is away or a row does not make sense.
+#[expect(clippy::too_many_lines, reason = "one query, that reads everything once")]
 pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'_, Result<Recorded>>> {
     let rows = query_as!(
         Row,
