@@ -125,3 +125,77 @@ async fn every_bad_product_is_told_what_is_wrong() {
     assert_eq!(app.operator.post("/products", &[], &good).await.status, 201, "nothing of the refused ones stayed");
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_change_is_told_what_is_wrong_and_changes_nothing() {
+    let app = TestApp::start().await;
+    let product = app.product(10).await;
+    let order = app.client.hold(&[(product, 1)]).await.id();
+    let long = "x".repeat(501);
+    let payment = format!("/orders/{order}/payment");
+    let status = format!("/orders/{order}/status");
+    let item = json!({ "productId": product, "qty": 1 });
+    let stock = |change: Value| {
+        let mut body = json!({ "productId": product, "qty": 1 });
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    for (method, path, body, field) in [
+        (Method::PATCH, payment.as_str(), json!({}), ""),
+        (Method::PATCH, &payment, json!({ "status": "refunded" }), "status"),
+        (Method::PATCH, &payment, json!({ "status": "paid", "amount": 1 }), "amount"),
+        (Method::PATCH, &payment, json!({ "status": "paid", "reference": "" }), "reference"),
+        (Method::PATCH, &payment, json!({ "status": "paid", "method": "\0" }), "method"),
+        (Method::PATCH, &status, json!({ "status": "pending" }), "status"),
+        (Method::PATCH, &status, json!({ "status": "processing", "reason": long }), "reason"),
+        (Method::PATCH, &status, json!({ "status": "shipped", "carrier": "post" }), "carrier"),
+        (
+            Method::POST,
+            "/orders",
+            json!({ "items": [item], "payment": "deferred", "paymentMethod": "" }),
+            "paymentMethod",
+        ),
+        (Method::POST, "/reservations", json!({ "items": [] }), "items"),
+        (Method::POST, "/reservations", json!({ "items": [item], "windowSeconds": 0 }), "windowSeconds"),
+        (Method::POST, "/reservations", json!({ "items": [item], "windowSeconds": -1 }), "windowSeconds"),
+        (Method::POST, "/reservations", json!({ "items": [item], "payment": "deferred" }), "payment"),
+        (Method::POST, "/stock/adjust", stock(json!({ "qty": "3" })), "qty"),
+        (Method::POST, "/stock/adjust", stock(json!({ "warehouseId": "north" })), "warehouseId"),
+        (Method::POST, "/stock/deduct", stock(json!({ "reason": long })), "reason"),
+        (Method::PUT, "/customers/zoe/tier", json!({ "tier": "gold" }), "tier"),
+        (Method::PUT, "/customers/%00/tier", json!({ "tier": "priority" }), "customerId"),
+        (Method::DELETE, &format!("/orders/{order}?reason={long}"), json!(null), "reason"),
+        (Method::DELETE, &format!("/orders/{order}?because=no"), json!(null), "because"),
+        (Method::GET, "/payments/unapplied?all=maybe", json!(null), "all"),
+        (Method::GET, "/stock/movements?productId=shoe", json!(null), "productId"),
+    ] {
+        let body = Some(body).filter(|body| !body.is_null());
+        let answer = app.operator.change(method.clone(), path, body).await;
+        assert_eq!(answer.status, 400, "{method} {path}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+        if !field.is_empty() {
+            assert_eq!(answer.body["errors"][0]["field"], field, "{method} {path}: {answer:?}");
+        }
+    }
+    let nothing = Uuid::new_v4();
+    for (method, path, body) in [
+        (Method::PATCH, format!("/orders/{nothing}/payment"), json!({ "status": "paid" })),
+        (Method::PATCH, format!("/orders/{nothing}/status"), json!({ "status": "shipped" })),
+        (Method::DELETE, format!("/orders/{nothing}"), json!(null)),
+        (Method::DELETE, format!("/reservations/{order}"), json!(null)),
+        (Method::POST, format!("/reservations/{order}/confirm"), json!(null)),
+        (Method::GET, format!("/reservations/{order}"), json!(null)),
+        (Method::GET, format!("/orders/{nothing}/history"), json!(null)),
+        (Method::GET, format!("/commands/{order}"), json!(null)),
+        (Method::PATCH, format!("/payments/unapplied/{nothing}"), json!({ "status": "resolved" })),
+    ] {
+        let body = Some(body).filter(|body| !body.is_null());
+        let answer = app.operator.change(method.clone(), &path, body).await;
+        assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
+    }
+    for (method, path) in [(Method::PUT, "/orders"), (Method::POST, "/figures"), (Method::GET, "/stock/adjust")] {
+        assert_eq!(app.operator.send(method, path, &[], None).await.unwrap().status, 405, "{path}");
+    }
+    assert_eq!(app.client.stock(product).await, (10, 1), "nothing was half done");
+    app.finish().await;
+}

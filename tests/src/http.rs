@@ -81,12 +81,6 @@ impl Client {
         self.post("/reservations", &[("prefer", "wait=30")], &order(lines)).await
     }
 
-    /// What is on hand of a product, and what of it is reserved.
-    pub async fn stock(&self, product: Uuid) -> (i64, i64) {
-        let stock = self.get(&format!("/products/{product}/stock")).await.body;
-        (stock["onHand"].as_i64().unwrap(), stock["reserved"].as_i64().unwrap())
-    }
-
     /// Sends anything, valid or not.
     ///
     /// # Errors
@@ -142,7 +136,22 @@ impl Client {
 
     /// What can still be ordered of a product.
     pub async fn available(&self, product: Uuid) -> i64 {
-        self.get(&format!("/products/{product}/stock")).await.body["available"].as_i64().unwrap()
+        let (on_hand, reserved) = self.stock(product).await;
+        on_hand - reserved
+    }
+
+    /// What is on hand of a product, and what of it is reserved. Asked again while the database does not answer: a test may
+    /// have it busy.
+    pub async fn stock(&self, product: Uuid) -> (i64, i64) {
+        let mut stock = Value::Null;
+        crate::until("the stock is told", async || {
+            let answer = self.get(&format!("/products/{product}/stock")).await;
+            stock = answer.body;
+            answer.status == StatusCode::OK
+        })
+        .await;
+        assert_eq!(stock["available"], stock["onHand"].as_i64().unwrap() - stock["reserved"].as_i64().unwrap());
+        (stock["onHand"].as_i64().unwrap(), stock["reserved"].as_i64().unwrap())
     }
 }
 

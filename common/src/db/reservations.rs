@@ -80,7 +80,7 @@ pub async fn due(
     Ok(due.fetch_all(connection).await?)
 }
 
-/// The orders, of whatever partition, that hold pieces of these variants though their time is over at `now`: per variant, the
+/// The orders, of whatever partition, that hold pieces of these variants though their time is over at `now`, except a few: per variant, the
 /// longest due first, as many as are needed to set free as many pieces as are asked for, since each holds at least one.
 /// `limit` at the most.
 ///
@@ -90,6 +90,7 @@ pub async fn due_of(
     connection: &mut PgConnection,
     asked: &[(Uuid, i64)],
     now: Timestamp,
+    except: &[Uuid],
     limit: i64,
 ) -> Result<Vec<Uuid>> {
     let (variants, pieces): (Vec<Uuid>, Vec<i64>) = asked.iter().copied().unzip();
@@ -98,11 +99,13 @@ pub async fn due_of(
            FROM UNNEST($1::uuid[], $2::bigint[]) AS asked (variant_id, pieces)
                 CROSS JOIN LATERAL (
                   SELECT r.order_id FROM reservations r WHERE r.variant_id = asked.variant_id AND r.due_at <= $3
-                  ORDER BY r.due_at LIMIT LEAST(asked.pieces, $4)) due
-           LIMIT $4"#,
+                    AND r.order_id <> ALL($4)
+                  ORDER BY r.due_at LIMIT LEAST(asked.pieces, $5)) due
+           LIMIT $5"#,
         &variants,
         &pieces,
         now,
+        except,
         limit
     );
     Ok(due.fetch_all(connection).await?)

@@ -41,11 +41,16 @@ impl Expiry {
         Self { every, orders_max, fit, at, stuck, with_batch: false, apart_until: None }
     }
 
-    /// What a batch's transaction is to end.
-    pub(super) fn of_group(&mut self) -> Which<'static> {
+    /// Most holds that a batch's transaction is to end; `None` while it is to end none.
+    pub(super) fn with_batch_max(&mut self) -> Option<i64> {
         self.with_batch = false;
         self.apart_until.take_if(|until| *until <= Instant::now());
-        if self.apart_until.is_some() { Which::None } else { Which::OfGroup { limit: self.orders_max } }
+        self.apart_until.is_none().then_some(self.orders_max)
+    }
+
+    /// Holds that are not to be touched.
+    pub(super) fn stuck(&self) -> Vec<Uuid> {
+        self.stuck.iter().copied().collect()
     }
 
     /// A transaction is about to end so many.
@@ -96,7 +101,7 @@ impl Writer {
                 return self.expiry.failed();
             }
         }
-        let stuck = self.expiry.stuck.clone();
+        let stuck = self.expiry.stuck();
         let expiry = Which::OfPartitions { limit: self.expiry.fit, except: &stuck };
         match self.commit(Work { epochs: &epochs, group: &[], dead: &[], expiry }).await {
             Ok(done) => {
@@ -135,7 +140,7 @@ impl Writer {
     /// The one that is due longest fails by itself: the others go on without it.
     async fn set_aside(&mut self, epochs: &BTreeMap<u16, i64>) {
         let held: Vec<u16> = epochs.keys().copied().collect();
-        let except: Vec<Uuid> = self.expiry.stuck.iter().copied().collect();
+        let except = self.expiry.stuck();
         let partitions = self.topology.partitions();
         let Ok(connection) = self.database().await else { return };
         let looking = async {

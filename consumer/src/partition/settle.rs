@@ -41,14 +41,15 @@ pub(super) struct Work<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Expiry<'a> {
     None,
-    /// Those that the group's orders might want the stock of.
+    /// Those that the group's orders might want the stock of, except a few.
     OfGroup {
         limit: i64,
+        except: &'a [Uuid],
     },
     /// Those of the partitions, except a few.
     OfPartitions {
         limit: i64,
-        except: &'a BTreeSet<Uuid>,
+        except: &'a [Uuid],
     },
 }
 
@@ -73,7 +74,9 @@ impl Writer {
             let (count, began) = (group.len(), Instant::now());
             let epochs = group.iter().map(|pending| (pending.partition, pending.epoch));
             let epochs = epochs.chain(dead.iter().map(|dead| (dead.letter.partition, dead.epoch))).collect();
-            let expiry = if release { self.expiry.of_group() } else { Expiry::None };
+            let except = self.expiry.stuck();
+            let limit = self.expiry.with_batch_max().filter(|_| release);
+            let expiry = limit.map_or(Expiry::None, |limit| Expiry::OfGroup { limit, except: &except });
             let done = self.commit(Work { epochs: &epochs, group, dead, expiry }).await?;
             if done.decided {
                 self.pace.decided(count, began.elapsed());
@@ -174,21 +177,20 @@ async fn due(
     partitions: u16,
 ) -> Result<Due, Failure> {
     match work.expiry {
-        Expiry::OfGroup { limit } if is_due => {
+        Expiry::OfGroup { limit, except } if is_due => {
             let mut asked = BTreeMap::<Uuid, i64>::new();
             for (variant, pieces) in work.group.iter().flat_map(|pending| pending.queued.command.variants()) {
                 let sum = asked.entry(variant).or_default();
                 *sum = sum.saturating_add(pieces);
             }
             let asked: Vec<(Uuid, i64)> = asked.into_iter().filter(|(_, pieces)| *pieces > 0).collect();
-            let ids = db::reservations::due_of(transaction, &asked, now, limit).await?;
+            let ids = db::reservations::due_of(transaction, &asked, now, except, limit).await?;
             let more = i64::try_from(ids.len()).is_ok_and(|found| found >= limit);
             Ok(Due { ids, more })
         }
         Expiry::OfPartitions { limit, except } if is_due => {
             let held: Vec<u16> = work.epochs.keys().copied().collect();
-            let except: Vec<Uuid> = except.iter().copied().collect();
-            let ids = db::reservations::due(transaction, &held, partitions, now, &except, limit).await?;
+            let ids = db::reservations::due(transaction, &held, partitions, now, except, limit).await?;
             Ok(Due { ids, more: false })
         }
         Expiry::None | Expiry::OfGroup { .. } | Expiry::OfPartitions { .. } => Ok(Due { ids: Vec::new(), more: false }),

@@ -44,20 +44,21 @@ pub(crate) async fn handle(
 /// What came of a command that the caller may ask for; `None` where it is still waiting.
 async fn find(state: &State, caller: Principal, id: Uuid) -> Result<Option<Decided>, Error> {
     let not_found = || Error::NotFound("There is no such command.".to_owned());
-    let found = state.read(move |c| {
+    let reading = state.read(move |c| {
         Box::pin(async move {
             let account = db::commands::find(c, &[id]).await?.pop().map(|command| command.account);
             let failed = db::dead_letters::failed(c, &[id]).await?.pop().map(|(_, account)| account);
-            let decided = outcomes(c, &[id]).await?.into_iter().find(|decided| !matches!(decided, Decided::OrderV1(_)));
-            Ok(account.or(failed).zip(decided))
+            Ok((account.or(failed), outcomes(c, &[id]).await?.into_iter().next()))
         })
     });
-    if let Some((account, decided)) = found.await? {
-        return if account == caller.account || caller.role == Role::Operator {
-            Ok(Some(decided))
-        } else {
-            Err(not_found())
-        };
+    match reading.await? {
+        // Ids of orders are of the same kind.
+        (_, Some(Decided::OrderV1(_))) => return Err(not_found()),
+        (Some(account), Some(decided)) if account == caller.account || caller.role == Role::Operator => {
+            return Ok(Some(decided));
+        }
+        (Some(_), _) => return Err(not_found()),
+        (None, _) => {}
     }
     let (account, issued) = issued(state, caller, id).await?.ok_or_else(not_found)?;
     if issued.keyed {
