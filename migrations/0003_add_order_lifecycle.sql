@@ -4,7 +4,7 @@
 CREATE FUNCTION business_time() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()';
 
 ALTER TABLE orders
-    -- Set where stock was reserved and not sold at once: for an order to be paid, or for a reservation to be confirmed.
+    -- Set where stock was to be reserved and not sold at once: for an order to be paid, or for a reservation to be confirmed.
     ADD COLUMN hold          text CHECK (hold IN ('payment', 'reservation')),
     -- Until when it was reserved.
     ADD COLUMN due_at        timestamptz,
@@ -18,11 +18,15 @@ ALTER TABLE orders
     DROP CONSTRAINT orders_status_check,
     ADD CONSTRAINT orders_status_check CHECK
         (status IN ('rejected', 'pending', 'paid', 'processing', 'shipped', 'delivered', 'cancelled')),
-    ADD CONSTRAINT orders_due_check CHECK ((hold IS NULL) = (due_at IS NULL) AND (status <> 'pending' OR hold IS NOT NULL)),
+    ADD CONSTRAINT orders_due_check CHECK
+        ((due_at IS NOT NULL) = (hold IS NOT NULL AND refusal IS NULL) AND (status <> 'pending' OR hold IS NOT NULL)),
     ADD CONSTRAINT orders_cancel_check CHECK ((status = 'cancelled') = (cancel_reason IS NOT NULL));
 
--- For lists: by account and status, newest first. One of all states merges them.
-CREATE INDEX orders_list ON orders (account_id, status, decided_at, id);
+-- For lists: of orders by account and status, newest first (one of all states merges them), and of reservations by account. A
+-- reservation is an order once it is confirmed.
+CREATE INDEX orders_list ON orders (account_id, status, decided_at, id)
+    WHERE hold IS DISTINCT FROM 'reservation' OR paid_at IS NOT NULL;
+CREATE INDEX orders_reservations ON orders (account_id, decided_at, id) WHERE hold = 'reservation';
 CREATE INDEX orders_customer ON orders (customer_id, decided_at, id) WHERE customer_id IS NOT NULL;
 CREATE INDEX orders_paid ON orders (paid_at) WHERE paid_at IS NOT NULL;
 
@@ -99,6 +103,9 @@ CREATE TABLE unapplied_payments (
     CHECK ((resolved_at IS NULL) = (resolved_by IS NULL))
 );
 
+-- One payment is one row, however often it is told of.
+CREATE UNIQUE INDEX unapplied_payments_once
+    ON unapplied_payments (order_id, (COALESCE(method, '')), (COALESCE(reference, '')));
 CREATE INDEX unapplied_payments_open ON unapplied_payments (recorded_at, command_id) WHERE resolved_at IS NULL;
 
 -- Customers whose payment windows are longer.

@@ -115,7 +115,7 @@ async fn decided_before(state: &State, idempotency: Idempotency) -> Result<Optio
     let found = state.read_soon(move |c| {
         Box::pin(async move {
             match db::commands::find_by_key(c, key).await? {
-                Some(stored) => Ok(Some((stored.fingerprint, outcomes(c, &[stored.id]).await?.pop()))),
+                Some(stored) => Ok(Some((stored.fingerprint, outcomes(c, &[stored.id]).await?.into_iter().next()))),
                 None => Ok(None),
             }
         })

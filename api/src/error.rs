@@ -36,8 +36,11 @@ pub(crate) enum Error {
         status: &'static str,
         obstacle: Obstacle,
     },
-    /// A change of stock that is not possible.
-    Stock(StockOutcome),
+    /// A change of a product's stock that is not possible.
+    Stock {
+        product: Option<Uuid>,
+        outcome: StockOutcome,
+    },
     UnknownWarehouse,
     KeyReused,
     /// Accepted, and then not decidable.
@@ -166,7 +169,7 @@ impl Error {
                 };
                 (kind, told(None, json!({ "id": order, "orderStatus": status })))
             }
-            Self::Stock(outcome) => stock_problem(outcome),
+            Self::Stock { product, outcome } => stock_problem(*product, outcome),
             Self::SkuTaken => (&problems::SKU_TAKEN, told(None, json!({}))),
             Self::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, told(None, json!({}))),
             Self::KeyReused => (&problems::KEY_REUSED, told(None, json!({}))),
@@ -220,9 +223,9 @@ impl IntoResponse for Error {
     }
 }
 
-fn stock_problem(outcome: &StockOutcome) -> (&'static Kind, Told) {
+fn stock_problem(product: Option<Uuid>, outcome: &StockOutcome) -> (&'static Kind, Told) {
     let (kind, members) = match outcome {
-        StockOutcome::UnknownProduct => (&problems::UNKNOWN_PRODUCT, json!({})),
+        StockOutcome::UnknownProduct => (&problems::UNKNOWN_PRODUCT, json!({ "productIds": product.as_slice() })),
         StockOutcome::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, json!({})),
         StockOutcome::Short { requested, on_hand, reserved, version } => (
             &problems::SHORT_STOCK,

@@ -38,12 +38,11 @@ pub(crate) struct Reading {
 }
 
 impl Asked {
-    /// Refuses what is not among `known`, and what is there twice. `limit` and `cursor` are always known.
+    /// Refuses what is not among `known`, and what is there twice.
     pub(crate) fn read(self, known: &[&str]) -> Reading {
         let mut checks = Checks::default();
         for (n, (name, _)) in self.0.iter().enumerate() {
-            let is_known = name == "limit" || name == "cursor" || known.contains(&name.as_str());
-            checks.that(is_known, name, || "this is not a filter here".to_owned());
+            checks.that(known.contains(&name.as_str()), name, || "this is not a filter here".to_owned());
             let is_first = self.0.iter().take(n).all(|(before, _)| before != name);
             checks.that(is_first, name, || "it is named twice".to_owned());
         }
@@ -184,7 +183,7 @@ mod tests {
     fn what_is_unknown_twice_or_out_of_bounds_is_told_at_once() {
         let pairs = [("limit", "0"), ("status", "paid"), ("status", "x"), ("color", "red"), ("cursor", "?")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let mut reading = Asked(pairs.to_vec()).read(&["status"]);
+        let mut reading = Asked(pairs.to_vec()).read(&["status", "limit", "cursor"]);
         reading.limit();
         reading.cursor::<Uuid>();
         let Err(Error::Invalid(errors)) = reading.finish(()) else { panic!("nothing is wrong") };

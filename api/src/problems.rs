@@ -66,8 +66,8 @@ kinds! {
         "`onHand` says what was there; no row may hold more than 1,000,000,000,000,000.";
     KEY_REUSED = "idempotency-key-reused", 422, "The idempotency key was used for another request",
         "Use a new key for a new request; repeat a request with the very same body.";
-    FAILED = "order-failed", 500, "The order could not be decided",
-        "Nothing was taken from stock. An operator sees why; once it is mended the order may be decided after all.";
+    FAILED = "order-failed", 500, "The order or the change could not be decided",
+        "Nothing has changed. An operator sees why; once it is mended it may be decided after all.";
     INTERNAL = "internal-error", 500, "Something is wrong on our side",
         "Try again later; tell the operator if it stays.";
     NOT_ACCEPTED = "not-accepted", 503, "The order could not be queued",

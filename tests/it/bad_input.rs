@@ -177,6 +177,16 @@ async fn every_bad_change_is_told_what_is_wrong_and_changes_nothing() {
             assert_eq!(answer.body["errors"][0]["field"], field, "{method} {path}: {answer:?}");
         }
     }
+    assert_eq!(app.client.stock(product).await, (10, 1), "nothing was half done");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_what_is_not_there_is_404_and_one_that_an_address_does_not_take_405() {
+    let app = TestApp::start().await;
+    let product = app.product(10).await;
+    let order = app.client.hold(&[(product, 1)]).await.id();
+    let command = stock_change(&app, product).await;
     let nothing = Uuid::new_v4();
     for (method, path, body) in [
         (Method::PATCH, format!("/orders/{nothing}/payment"), json!({ "status": "paid" })),
@@ -187,6 +197,7 @@ async fn every_bad_change_is_told_what_is_wrong_and_changes_nothing() {
         (Method::GET, format!("/reservations/{order}"), json!(null)),
         (Method::GET, format!("/orders/{nothing}/history"), json!(null)),
         (Method::GET, format!("/commands/{order}"), json!(null)),
+        (Method::GET, format!("/orders/{command}"), json!(null)),
         (Method::PATCH, format!("/payments/unapplied/{nothing}"), json!({ "status": "resolved" })),
     ] {
         let body = Some(body).filter(|body| !body.is_null());
@@ -198,4 +209,17 @@ async fn every_bad_change_is_told_what_is_wrong_and_changes_nothing() {
     }
     assert_eq!(app.client.stock(product).await, (10, 1), "nothing was half done");
     app.finish().await;
+}
+
+/// The id of a change of stock that changes nothing in all.
+async fn stock_change(app: &TestApp, product: Uuid) -> Uuid {
+    for qty in [1, -1] {
+        let body = json!({ "productId": product, "qty": qty });
+        let changed = app.operator.post("/stock/adjust", &[("prefer", "wait=30")], &body).await;
+        assert_eq!(changed.status, 200);
+        if qty < 0 {
+            return changed.id();
+        }
+    }
+    unreachable!("the second one takes back the first")
 }

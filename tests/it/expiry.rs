@@ -135,37 +135,93 @@ fn due() -> usize {
     std::env::var("ONHAND_TEST_DUE").map_or(10_000, |due| due.parse().unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_great_many_due_at_once_are_released_while_new_orders_are_decided() {
+/// Reserves each piece of a product for another order, all orders of its partition; waits until it is done.
+async fn hold_each(app: &TestApp, product: Uuid, count: usize) {
     const TOGETHER: usize = 500;
-    let count = due();
-    let app = TestApp::start().await;
-    let pieces = i64::try_from(count).unwrap();
-    let (product, other) = (app.product(pieces).await, app.product(1_000_000).await);
     let partition = partition_of(product, 4);
-    for _ in 0..count.div_ceil(TOGETHER) {
-        let commands: Vec<_> = (0..TOGETHER).map(|_| hold(Uuid::new_v4(), product, 1, WINDOW.as_secs())).collect();
+    let order = || {
+        let mut id = *Uuid::new_v4().as_bytes();
+        id[7] = u8::try_from(partition).unwrap();
+        hold(Uuid::from_bytes(id), product, 1, WINDOW.as_secs())
+    };
+    for _ in 0..count / TOGETHER {
+        let commands: Vec<_> = (0..TOGETHER).map(|_| order()).collect();
         app.publish(partition, &message(&commands)).await;
     }
+    let pieces = i64::try_from(count).unwrap();
     tests::until("all is reserved", async || app.client.stock(product).await == (pieces, pieces)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_great_many_due_at_once_are_released_while_new_orders_are_decided() {
+    const CLIENTS: usize = 16;
+    let count = due();
+    let app = TestApp::start().await;
+    let (product, other) = (app.product(i64::try_from(count).unwrap()).await, app.product(1_000_000).await);
+    hold_each(&app, product, count).await;
+    let mut connection = app.database().await;
+    let epochs = "SELECT epoch FROM partitions ORDER BY partition";
+    let before: Vec<i64> = sqlx::query_scalar(epochs).fetch_all(&mut connection).await.unwrap();
     app.pass(WINDOW).await;
     let began = Instant::now();
     let released = async {
         tests::until("all is released", async || app.client.stock(product).await.1 == 0).await;
         began.elapsed()
     };
-    let ordered = async {
+    // Of the product that is held, one of them far more than is set free at once; and of another one.
+    let one = async |client: usize| {
         let mut slowest = Duration::ZERO;
-        for n in 0..100 {
-            let (asked, line) = (Instant::now(), if n % 2 == 0 { product } else { other });
-            assert_eq!(app.client.order_and_wait(&[(line, 1)]).await.status, 201, "order {n}");
+        for n in 0..20 {
+            let line = match (client, n) {
+                (0, 10) => (product, i64::try_from(count / 2).unwrap()),
+                _ if n % 2 == 0 => (product, 1),
+                _ => (other, 1),
+            };
+            let asked = Instant::now();
+            assert_eq!(app.client.order_and_wait(&[line]).await.status, 201, "order {n} of client {client}");
             slowest = slowest.max(asked.elapsed());
         }
         slowest
     };
-    let (released, slowest) = tokio::join!(released, ordered);
-    println!("{count} released in {released:.1?}; the slowest of 100 new orders took {slowest:.1?}");
-    tests::until("all is sold that was ordered", async || app.client.stock(product).await == (pieces - 50, 0)).await;
+    let (released, slowest) = tokio::join!(released, join_all((0..CLIENTS).map(one)));
+    println!(
+        "{count} released in {released:.1?}; the slowest of 320 new orders took {:.1?}",
+        slowest.iter().max().unwrap()
+    );
+    let sold = count / 2 + CLIENTS * 10 - 1;
+    let left = i64::try_from(count - sold).unwrap();
+    tests::until("all is sold that was ordered", async || app.client.stock(product).await == (left, 0)).await;
+    let after: Vec<i64> = sqlx::query_scalar(epochs).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(before, after, "no lease was lost meanwhile");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_order_may_need_more_than_is_released_at_once_and_others_do_not_wait_for_it() {
+    let few = ("ONHAND_EXPIRY_ORDERS_MAX", "10".to_owned());
+    let settings = late_sweep().into_iter().chain([few]).collect();
+    let mut app = TestApp::with(Wanted { consumers: 1, settings, ..Wanted::default() }).await;
+    let product = app.product(500).await;
+    hold_each(&app, product, 500).await;
+    app.stop_consumers().await;
+    app.pass(WINDOW).await;
+    let quantities = [3, 400, 1, 97, 1];
+    let mut orders = Vec::new();
+    for quantity in quantities {
+        orders.push(app.client.order(&[(product, quantity)], &[]).await.id());
+    }
+    app.start_consumer(Steps::none());
+    let mut sequences = Vec::new();
+    for (order, quantity) in orders.iter().zip(quantities) {
+        let outcome = &app.client.outcome(*order).await["outcome"];
+        let expected = if quantity == 97 { 409 } else { 201 };
+        assert_eq!(outcome["status"], expected, "{quantity}: {outcome}");
+        if expected == 409 {
+            assert_eq!(outcome["lines"][0]["reserved"], 0, "refused for what is sold, not for what is held: {outcome}");
+        }
+        sequences.push(outcome["sequence"].as_i64().unwrap());
+    }
+    assert!(sequences.is_sorted(), "{sequences:?}");
     app.finish().await;
 }
 

@@ -84,6 +84,7 @@ async fn a_payment_past_the_window_is_409_changes_nothing_and_is_kept_for_the_op
     })
     .await;
     assert_eq!(app.client.stock(product).await, (3, 0));
+    assert_eq!(app.client.pay(held.id(), "late").await.status, 409, "told twice, it is one payment");
     let again = app.client.pay(held.id(), "later").await;
     assert_eq!(again.body["type"], "/problems/payment-timeout");
     assert_eq!(app.client.cancel(held.id()).await.body["type"], "/problems/payment-timeout", "it is over already");

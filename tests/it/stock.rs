@@ -37,6 +37,9 @@ async fn operators_adjust_deduct_and_restore_but_never_what_is_reserved() {
     let elsewhere = json!({ "productId": product, "warehouseId": Uuid::new_v4(), "qty": 1 });
     let unknown = app.operator.post("/stock/restore", &[WAIT], &elsewhere).await;
     assert_eq!(unknown.body["type"], "/problems/unknown-warehouse");
+    let north = json!({ "productId": product, "warehouseId": app.warehouse("north").await, "qty": 1 });
+    let nothing_there = app.operator.post("/stock/deduct", &[WAIT], &north).await;
+    assert_eq!((nothing_there.status.as_u16(), &nothing_there.body["onHand"]), (409, &json!(0)), "{nothing_there:?}");
     let by_client = app.client.post("/stock/restore", &[WAIT], &json!({ "productId": product, "qty": 1 })).await;
     assert_eq!(by_client.status, 403);
     let later = app.operator.post("/stock/restore", &[], &json!({ "productId": product, "qty": 1 })).await;

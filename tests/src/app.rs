@@ -230,7 +230,8 @@ impl TestApp {
         PgConnection::connect(&self.database_url).await.unwrap()
     }
 
-    /// Moves the store's time on: what was reserved for less is due.
+    /// Puts the store's time so far ahead of the clock: what was reserved before for less is due. Later calls must be for more:
+    /// time does not go back.
     pub async fn pass(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         let ahead = format!(

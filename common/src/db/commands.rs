@@ -68,8 +68,10 @@ pub struct Known {
 /// # Errors
 /// Where the database is away.
 pub async fn known(connection: &mut PgConnection, ids: &[Uuid], keys: &[Uuid], known: &mut Known) -> Result<()> {
+    // What an operator has given up stays failed, should its message come again.
     let rows = query!(
-        "SELECT id, idempotency_key, fingerprint FROM commands WHERE id = ANY($1) OR idempotency_key = ANY($2)",
+        r#"SELECT id AS "id!", idempotency_key, fingerprint FROM commands WHERE id = ANY($1) OR idempotency_key = ANY($2)
+           UNION ALL SELECT command_id, NULL, NULL FROM dead_letters WHERE command_id = ANY($1) AND state = 'discarded'"#,
         ids,
         keys
     )
@@ -129,7 +131,6 @@ pub struct StoredCommand {
     /// The order that it was about, if it was about one.
     pub order: Option<Uuid>,
     pub fingerprint: Option<Uuid>,
-    pub decided_at: Timestamp,
 }
 
 impl StoredCommand {
@@ -157,7 +158,6 @@ struct Row {
     outcome: Value,
     order: Option<Json<ChangeOrder>>,
     fingerprint: Option<Uuid>,
-    decided_at: Timestamp,
 }
 
 impl TryFrom<Row> for StoredCommand {
@@ -180,7 +180,6 @@ impl TryFrom<Row> for StoredCommand {
             outcome: outcome.map_err(|_| Error::Corrupt("a command's outcome"))?,
             order: row.order.map(|Json(change)| change.order_id),
             fingerprint: row.fingerprint,
-            decided_at: row.decided_at,
         })
     }
 }
@@ -193,7 +192,7 @@ pub async fn find(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Sto
     let rows = query_as!(
         Row,
         r#"SELECT id, account_id, (SELECT jsonb_object_keys(body) LIMIT 1) AS "kind!", outcome,
-                  body -> 'ChangeOrderV1' AS "order: Json<ChangeOrder>", fingerprint, decided_at
+                  body -> 'ChangeOrderV1' AS "order: Json<ChangeOrder>", fingerprint
            FROM commands WHERE id = ANY($1)"#,
         ids
     );

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, query, query_as};
 use super::Result;
 use super::partitions::Counts;
 
-/// Since the store was set up.
+/// Since figures are counted.
 ///
 /// # Errors
 /// Where the database is away.
@@ -94,7 +94,7 @@ pub struct Open {
 /// Where the database is away.
 pub async fn open(connection: &mut PgConnection) -> Result<Open> {
     let row = query!(
-        r#"SELECT (SELECT count(*) FROM reservations WHERE line = 0 AND allocation = 0) AS "reservations!",
+        r#"SELECT (SELECT sum(reserved - converted - expired - released)::bigint FROM partitions) AS "reservations!",
                   (SELECT count(*) FROM reservations WHERE line = 0 AND allocation = 0
                      AND due_at <= (SELECT business_time())) AS "due!",
                   (SELECT count(*) FROM unapplied_payments WHERE resolved_at IS NULL) AS "unapplied!""#

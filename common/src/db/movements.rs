@@ -64,7 +64,7 @@ pub struct StoredMovement {
     pub moved_at: Timestamp,
 }
 
-/// The ledger of a variant, of one warehouse where one is named: by warehouse, then the newest first; `limit` lines at the most,
+/// The ledger of a variant (of that product, where one is named), of one warehouse where one is named: by warehouse, then the newest first; `limit` lines at the most,
 /// behind `after` (a warehouse and a version).
 ///
 /// # Errors
@@ -72,6 +72,7 @@ pub struct StoredMovement {
 pub async fn list(
     connection: &mut PgConnection,
     variant: Uuid,
+    product: Option<Uuid>,
     warehouse: Option<Uuid>,
     after: Option<(Uuid, i64)>,
     limit: i64,
@@ -85,24 +86,26 @@ pub async fn list(
            FROM stock s CROSS JOIN LATERAL (
                   (SELECT variant_id, warehouse_id, stock_version, cause, quantity, reserved, command_id, order_id, reason, moved_at
                    FROM stock_movements WHERE variant_id = s.variant_id AND warehouse_id = s.warehouse_id
-                     AND (s.warehouse_id IS DISTINCT FROM $3 OR stock_version < $4) ORDER BY stock_version DESC LIMIT $5::bigint)
+                     AND stock_version < CASE WHEN s.warehouse_id = $3 THEN $4 ELSE 9223372036854775807 END ORDER BY stock_version DESC LIMIT $5::bigint)
                   UNION ALL
                   (SELECT i.variant_id, i.warehouse_id, i.stock_version,
                           CASE WHEN o.hold IS NULL THEN 'sold' ELSE 'reserved' END,
                           CASE WHEN o.hold IS NULL THEN -i.quantity::bigint ELSE 0 END,
                           CASE WHEN o.hold IS NULL THEN 0 ELSE i.quantity::bigint END, i.order_id, i.order_id, NULL, o.decided_at
                    FROM (SELECT * FROM order_items WHERE variant_id = s.variant_id AND warehouse_id = s.warehouse_id
-                           AND (s.warehouse_id IS DISTINCT FROM $3 OR stock_version < $4)
+                           AND stock_version < CASE WHEN s.warehouse_id = $3 THEN $4 ELSE 9223372036854775807 END
                          ORDER BY stock_version DESC LIMIT $5::bigint) i JOIN orders o ON o.id = i.order_id)
                   ) m
-           WHERE s.variant_id = $1 AND ($2::uuid IS NULL OR s.warehouse_id = $2)
+           WHERE s.variant_id = $1
+             AND ($6::uuid IS NULL OR EXISTS (SELECT FROM variants v WHERE v.id = s.variant_id AND v.product_id = $6)) AND ($2::uuid IS NULL OR s.warehouse_id = $2)
              AND ($3::uuid IS NULL OR s.warehouse_id >= $3)
            ORDER BY m.warehouse_id, m.stock_version DESC LIMIT $5"#,
         variant,
         warehouse,
         after_warehouse,
         after_version,
-        limit
+        limit,
+        product
     );
     Ok(rows.fetch_all(connection).await?)
 }

@@ -28,7 +28,7 @@ pub struct Snapshot {
 }
 
 /// Prolongs every lease that a consumer holds; answers with those. A row that is locked is being written by a batch,
-/// which prolongs it itself (see [`advance`]): a slow batch never holds this up. `idle` are those that
+/// which prolongs it itself where it decides something (see [`advance`]): a slow batch never holds this up. `idle` are those that
 /// have nothing to decide.
 ///
 /// # Errors
@@ -151,24 +151,31 @@ pub struct Fenced {
 }
 
 /// The first statement of a batch: locks the lease rows of its partitions until the end of the transaction and tells their
-/// epochs and the time. Nobody can take a partition over while its row is locked; whose epoch is another has lost it.
+/// epochs and the time. Nobody can take a partition over while its row is locked; whose epoch is another has lost it. No
+/// reservation is due that was due before `due_from`, see [`super::reservations::next_due`].
 ///
 /// # Errors
 /// Where the database is away or a row is missing.
-pub async fn fence(connection: &mut PgConnection, partitions: &[u16]) -> Result<(Vec<Fenced>, Moment)> {
+pub async fn fence(
+    connection: &mut PgConnection,
+    partitions: &[u16],
+    due_from: Option<Timestamp>,
+) -> Result<(Vec<Fenced>, Moment)> {
     let wanted = partitions.iter().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
     let rows = query!(
         r#"SELECT partition, epoch, sequence, business_time() AS "now!",
-                (SELECT min(due_at) FROM reservations WHERE line = 0 AND allocation = 0) AS due
+                (SELECT min(due_at) FROM reservations
+                 WHERE line = 0 AND allocation = 0 AND due_at >= COALESCE($2::timestamptz, '-infinity')) AS due
          FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR UPDATE"#,
-        &wanted
+        &wanted,
+        due_from
     )
     .fetch_all(connection)
     .await?;
     let found = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let missing = Error::RowCount { table: "partitions", expected: wanted.len(), written: found };
     let first = rows.first().filter(|_| rows.len() == wanted.len()).ok_or(missing)?;
-    let moment = Moment { now: first.now, is_due: first.due.is_some_and(|due| due <= first.now) };
+    let moment = Moment { now: first.now, due: first.due };
     let fenced = rows
         .into_iter()
         .map(|row| Ok(Fenced { partition: number(row.partition)?, epoch: row.epoch, sequence: row.sequence }))
@@ -180,8 +187,16 @@ pub async fn fence(connection: &mut PgConnection, partitions: &[u16]) -> Result<
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     pub now: Timestamp,
+    /// When the next reservation of all is due, or was.
+    pub due: Option<Timestamp>,
+}
+
+impl Moment {
     /// Whether some reservation's time is over.
-    pub is_due: bool,
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= self.now)
+    }
 }
 
 /// What was decided, by outcome.
@@ -250,7 +265,11 @@ pub async fn advance(
            WHERE p.partition = u.partition
            RETURNING p.partition, p.confirmed, p.conflicts, p.unfulfillable, p.reserved, p.converted, p.expired, p.released,
                      p.unapplied, p.payment_ms),
-           outdated AS (DELETE FROM figures WHERE partition = ANY($1) AND minute < $6::timestamptz - interval '31 days')
+           -- The last one of before stays: it is what a count of 30 days begins with.
+           outdated AS (
+             DELETE FROM figures f WHERE partition = ANY($1) AND minute < (
+               SELECT max(minute) FROM figures b
+               WHERE b.partition = f.partition AND b.minute < $6::timestamptz - interval '31 days'))
          INSERT INTO figures (partition, minute, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
                               unapplied, payment_ms)
          SELECT partition, date_trunc('minute', $6::timestamptz), confirmed, conflicts, unfulfillable, reserved, converted,

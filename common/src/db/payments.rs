@@ -4,7 +4,6 @@ use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
 use super::Result;
-use super::stock::expect_rows;
 use crate::domain::{Obstacle, Payment, Timestamp};
 
 /// A payment that could not be applied, as it is written.
@@ -18,7 +17,7 @@ pub struct Unapplied {
     pub payment: Payment,
 }
 
-/// Writes them.
+/// Writes them. One that was told of before is there already.
 ///
 /// # Errors
 /// Where the database is away.
@@ -28,10 +27,11 @@ pub async fn insert(connection: &mut PgConnection, unapplied: &[Unapplied], now:
     let methods: Vec<Option<String>> = unapplied.iter().map(|unapplied| unapplied.payment.method.clone()).collect();
     let references: Vec<Option<String>> =
         unapplied.iter().map(|unapplied| unapplied.payment.reference.clone()).collect();
-    let written = query!(
+    query!(
         "INSERT INTO unapplied_payments (command_id, order_id, account_id, problem, method, reference, recorded_at)
          SELECT u.*, $7::timestamptz
-         FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[]) AS u",
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[]) AS u
+         ON CONFLICT DO NOTHING",
         &of(|unapplied| unapplied.command),
         &of(|unapplied| unapplied.order),
         &of(|unapplied| unapplied.account),
@@ -42,7 +42,7 @@ pub async fn insert(connection: &mut PgConnection, unapplied: &[Unapplied], now:
     )
     .execute(connection)
     .await?;
-    expect_rows("unapplied_payments", unapplied.len(), written.rows_affected())
+    Ok(())
 }
 
 fn problem(obstacle: Option<Obstacle>) -> &'static str {

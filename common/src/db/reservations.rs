@@ -1,9 +1,10 @@
 //! What is reserved now, and which of it is due.
 
-use sqlx::{PgConnection, query, query_scalar};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::Result;
+use super::partitions::Moment;
 use super::stock::expect_rows;
 use crate::domain::{Hold, Order, Timestamp};
 
@@ -53,8 +54,29 @@ pub(super) async fn delete(connection: &mut PgConnection, orders: &[Uuid]) -> Re
     Ok(())
 }
 
-/// The orders of some partitions, of `partitions` in all, whose time is over at `now`, except a few: the longest due first,
-/// `limit` at the most. An order's partition is the one that its id names, see [`crate::partition::partition_of_order`].
+/// A piece of stock that is held though its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DuePiece {
+    pub order: Uuid,
+    pub variant: Uuid,
+    pub quantity: i64,
+}
+
+/// Which holds are looked at, of those whose time is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Window<'a> {
+    /// Those due at this moment or before.
+    pub now: Timestamp,
+    /// None was due before this moment, see [`next_due`].
+    pub from: Option<Timestamp>,
+    /// Except those of these orders.
+    pub except: &'a [Uuid],
+    /// So many at the most, the longest due first.
+    pub limit: i64,
+}
+
+/// The orders of some partitions, of `partitions` in all, whose time is over. An order's partition is the one that its id names,
+/// see [`crate::partition::partition_of_order`].
 ///
 /// # Errors
 /// Where the database is away.
@@ -62,64 +84,67 @@ pub async fn due(
     connection: &mut PgConnection,
     held: &[u16],
     partitions: u16,
-    now: Timestamp,
-    except: &[Uuid],
-    limit: i64,
+    window: Window<'_>,
 ) -> Result<Vec<Uuid>> {
     let held: Vec<i32> = held.iter().map(|partition| i32::from(*partition)).collect();
     let due = query_scalar!(
         "SELECT order_id FROM reservations
-         WHERE due_at <= $1 AND line = 0 AND allocation = 0 AND get_byte(uuid_send(order_id), 7) % $2 = ANY($3)
-           AND order_id <> ALL($4) ORDER BY due_at LIMIT $5",
-        now,
+         WHERE due_at <= $1 AND due_at >= COALESCE($2::timestamptz, '-infinity') AND line = 0 AND allocation = 0
+           AND get_byte(uuid_send(order_id), 7) % $3 = ANY($4) AND order_id <> ALL($5) ORDER BY due_at LIMIT $6",
+        window.now,
+        window.from,
         i32::from(partitions.max(1)),
         &held,
-        except,
-        limit
+        window.except,
+        window.limit
     );
     Ok(due.fetch_all(connection).await?)
 }
 
-/// The orders, of whatever partition, that hold pieces of these variants though their time is over at `now`, except a few: per variant, the
-/// longest due first, as many as are needed to set free as many pieces as are asked for, since each holds at least one.
-/// `limit` at the most.
+/// Pieces of variants that orders, of whatever partition, hold though their time is over: of each variant as many as are
+/// needed at the most, or one hold more.
 ///
 /// # Errors
 /// Where the database is away.
 pub async fn due_of(
     connection: &mut PgConnection,
-    asked: &[(Uuid, i64)],
-    now: Timestamp,
-    except: &[Uuid],
-    limit: i64,
-) -> Result<Vec<Uuid>> {
-    let (variants, pieces): (Vec<Uuid>, Vec<i64>) = asked.iter().copied().unzip();
-    let due = query_scalar!(
-        r#"SELECT DISTINCT due.order_id AS "order_id!"
-           FROM UNNEST($1::uuid[], $2::bigint[]) AS asked (variant_id, pieces)
+    needed: &[(Uuid, i64)],
+    window: Window<'_>,
+) -> Result<Vec<DuePiece>> {
+    let (variants, pieces): (Vec<Uuid>, Vec<i64>) = needed.iter().copied().unzip();
+    let due = query_as!(
+        DuePiece,
+        r#"SELECT due.order_id AS "order!", needed.variant_id AS "variant!", due.quantity::bigint AS "quantity!"
+           FROM UNNEST($1::uuid[], $2::bigint[]) AS needed (variant_id, pieces)
                 CROSS JOIN LATERAL (
-                  SELECT r.order_id FROM reservations r WHERE r.variant_id = asked.variant_id AND r.due_at <= $3
-                    AND r.order_id <> ALL($4)
-                  ORDER BY r.due_at LIMIT LEAST(asked.pieces, $5)) due
-           LIMIT $5"#,
+                  SELECT r.order_id, r.quantity FROM reservations r
+                  WHERE r.variant_id = needed.variant_id AND r.due_at <= $3
+                    AND r.due_at >= COALESCE($4::timestamptz, '-infinity') AND r.order_id <> ALL($5)
+                  -- Each row is a piece at least.
+                  ORDER BY r.due_at LIMIT LEAST(needed.pieces, $6)) due
+           LIMIT $6"#,
         &variants,
         &pieces,
-        now,
-        except,
-        limit
+        window.now,
+        window.from,
+        window.except,
+        window.limit
     );
     Ok(due.fetch_all(connection).await?)
 }
 
-/// The business's time, and when the next reservation is due, if there is one.
+/// The business's time, and when the next reservation is due or was. None was due before `from`: the index need not be read from
+/// its beginning, where entries of reservations that are long gone may lie.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn next_due(connection: &mut PgConnection) -> Result<(Timestamp, Option<Timestamp>)> {
-    let row = query!(
+pub async fn next_due(connection: &mut PgConnection, from: Option<Timestamp>) -> Result<Moment> {
+    let moment = query_as!(
+        Moment,
         r#"SELECT business_time() AS "now!",
-                  (SELECT min(due_at) FROM reservations WHERE line = 0 AND allocation = 0) AS due"#
+                  (SELECT min(due_at) FROM reservations
+                   WHERE line = 0 AND allocation = 0 AND due_at >= COALESCE($1::timestamptz, '-infinity')) AS due"#,
+        from
     );
-    let row = row.fetch_one(connection).await?;
-    Ok((row.now, row.due))
+    Ok(moment.fetch_one(connection).await?)
 }

@@ -1,5 +1,6 @@
 //! Stock rows: locked in one fixed order, changed in bulk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlx::{PgConnection, query, query_as};
@@ -128,6 +129,27 @@ pub async fn rows(connection: &mut PgConnection, variants: &[Uuid]) -> Result<Ve
         variants
     );
     Ok(rows.fetch_all(connection).await?)
+}
+
+/// What some variants have over all warehouses, on hand and available, not locked.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn sums(connection: &mut PgConnection, variants: &[Uuid]) -> Result<BTreeMap<Uuid, Sum>> {
+    let rows = query!(
+        r#"SELECT variant_id, sum(on_hand)::bigint AS "on_hand!", sum(on_hand - reserved)::bigint AS "available!"
+           FROM stock WHERE variant_id = ANY($1) GROUP BY 1"#,
+        variants
+    );
+    let rows = rows.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.variant_id, Sum { on_hand: row.on_hand, available: row.available })).collect())
+}
+
+/// What a variant has over all warehouses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    pub on_hand: i64,
+    pub available: i64,
 }
 
 /// Stock of one variant in one warehouse, as anybody may see it.

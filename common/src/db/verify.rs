@@ -79,7 +79,7 @@ async fn stock(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Re
         r#"SELECT format('variant %s in warehouse %s: version %s, %s changes in the ledger, the last one %s', variant_id,
                          warehouse_id, s.version, COALESCE(m.changes, 0), COALESCE(m.last, 0)) AS "example!",
                   count(*) OVER () AS "rows!"
-           FROM stock s LEFT JOIN (SELECT variant_id, warehouse_id, count(DISTINCT stock_version) AS changes,
+           FROM stock s LEFT JOIN (SELECT variant_id, warehouse_id, count(*) AS changes,
                                           max(stock_version) AS last FROM ledger GROUP BY 1, 2) m
                 USING (variant_id, warehouse_id)
            WHERE s.version <> COALESCE(m.changes, 0) OR s.version <> COALESCE(m.last, 0) ORDER BY 1 LIMIT $1"#

@@ -15,7 +15,6 @@ pub enum StockOutcome {
         version: i64,
     },
     UnknownProduct,
-    /// There is no such warehouse, or it holds nothing of this that could be taken.
     UnknownWarehouse,
     /// More is taken than is available, the row being as told.
     Short {
@@ -38,7 +37,13 @@ pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Move
         Some(known) if known.product == change.product_id => {}
         Some(_) | None => return StockOutcome::UnknownProduct,
     }
-    let Some(level) = view.stock.level(variant, warehouse) else { return StockOutcome::UnknownWarehouse };
+    let Some(level) = view.stock.level(variant, warehouse) else {
+        // What is added to has a row; of what has none there is nothing to take.
+        let known = view.warehouses.contains(&warehouse) && quantity < 0;
+        let requested = quantity.saturating_neg();
+        let short = StockOutcome::Short { requested, on_hand: 0, reserved: 0, version: 0 };
+        return if known { short } else { StockOutcome::UnknownWarehouse };
+    };
     let (on_hand, reserved, version) = (level.on_hand, level.reserved, level.version);
     if level.available().saturating_add(quantity) < 0 {
         return StockOutcome::Short { requested: quantity.saturating_neg(), on_hand, reserved, version };

@@ -171,7 +171,9 @@ impl Standing<'_> {
                     Ok(Some((State::Delivered { tracking: tracking.clone() }, Effect::None)))
                 }
                 State::Delivered { .. } => Ok(None),
-                state => Err(state.obstacle()),
+                State::Rejected | State::Pending | State::Paid | State::Processing | State::Cancelled { .. } => {
+                    Err(self.state.obstacle())
+                }
             },
         }
     }
@@ -192,11 +194,13 @@ impl Standing<'_> {
     }
 
     fn confirm(&self) -> Led {
-        match self.state {
-            State::Pending => Ok(Some((State::Paid, Effect::Sell))),
+        if self.converted {
             // Whatever has become of the order since.
-            _ if self.converted => Ok(None),
-            state => Err(state.obstacle()),
+            Ok(None)
+        } else if *self.state == State::Pending {
+            Ok(Some((State::Paid, Effect::Sell)))
+        } else {
+            Err(self.state.obstacle())
         }
     }
 
@@ -212,11 +216,15 @@ impl Standing<'_> {
     }
 
     fn release(&self) -> Led {
-        match self.state {
-            State::Pending => Ok(Some((State::Cancelled { reason: CancelReason::Requested }, Effect::Release))),
-            State::Cancelled { reason: CancelReason::Requested } if !self.converted => Ok(None),
-            _ if self.converted => Err(Obstacle::AlreadyPaid),
-            state => Err(state.obstacle()),
+        let cancelled = State::Cancelled { reason: CancelReason::Requested };
+        if self.converted {
+            Err(Obstacle::AlreadyPaid)
+        } else if *self.state == State::Pending {
+            Ok(Some((cancelled, Effect::Release)))
+        } else if *self.state == cancelled {
+            Ok(None)
+        } else {
+            Err(self.state.obstacle())
         }
     }
 

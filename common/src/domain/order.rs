@@ -63,11 +63,7 @@ impl Order {
     /// Whether it was asked for as a reservation: then it is an order only once it is confirmed.
     #[must_use]
     pub fn is_reservation(&self) -> bool {
-        let kind = match &self.outcome {
-            Outcome::Confirmed(confirmed) => confirmed.hold.map(|hold| hold.kind),
-            Outcome::Refused(placed) => placed.hold,
-        };
-        kind == Some(HoldKind::Reservation)
+        self.outcome.hold_kind() == Some(HoldKind::Reservation)
     }
 
     /// Whether it is an order, and not or not yet only a reservation.
@@ -111,6 +107,15 @@ impl Outcome {
             Outcome::Refused(_) => &State::Rejected,
             Outcome::Confirmed(Confirmed { hold: None, .. }) => &State::Paid,
             Outcome::Confirmed(Confirmed { hold: Some(_), .. }) => &State::Pending,
+        }
+    }
+
+    /// What it reserves stock for, or was to reserve it for.
+    #[must_use]
+    pub fn hold_kind(&self) -> Option<HoldKind> {
+        match self {
+            Outcome::Confirmed(confirmed) => confirmed.hold.map(|hold| hold.kind),
+            Outcome::Refused(placed) => placed.hold,
         }
     }
 }

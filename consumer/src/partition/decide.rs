@@ -247,7 +247,11 @@ impl Decisions {
                 self.note_entry(command, place, changed, Some(command.account), change.reason.clone());
             }
             ChangeOutcome::Refused { .. } | ChangeOutcome::Unknown => {
-                if let Change::Pay(payment) = &change.change {
+                // What was applied before the order was cancelled, and is told again, is nobody's to refund twice.
+                let applied = seen.view.orders.get(&order).and_then(|order| order.standing().payment);
+                if let Change::Pay(payment) = &change.change
+                    && applied != Some(payment)
+                {
                     self.counts(place).unapplied += 1;
                     let problem = match outcome {
                         ChangeOutcome::Refused { obstacle, .. } => Some(*obstacle),

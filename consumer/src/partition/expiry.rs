@@ -1,51 +1,88 @@
 //! When the writer ends holds whose time is over: a few at a time between batches, so that a hundred thousand due at once hold
-//! no order up; and with a batch, those that it might want the stock of, so that a late sweep never hides stock.
+//! no order up; and with a batch, those that it needs the stock of, so that a late sweep never hides stock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::db;
+use common::db::partitions::Moment;
+use common::db::reservations::Window;
+use common::domain::Timestamp;
+use common::partition::partition_of_order;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Writer;
-use super::settle::{Expiry as Which, Work};
+use super::settle::{Release, Work};
 use crate::verdict::{Failure, Verdict};
 
 /// How long holds are ended by sweeps alone after a batch has failed with those that it was to end.
 const APART: Duration = Duration::from_secs(5);
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Most holds that are left alone because they can't be ended. Past it they are tried again.
+/// How long a hold that fails by itself is left alone before it is tried again.
+const STUCK: Duration = Duration::from_secs(300);
+/// Most holds that are left alone. Past it all are tried again.
 const STUCK_MAX: usize = 1_000;
+/// A new hold is due after its decision, which was begun at most so long ago when it is seen, with room for a clock that is set
+/// back a little.
+const SEEN_LATE: Duration = Duration::from_secs(30);
+/// How often it is looked for holds that were due at any time before, whatever clocks have done.
+const LOOK_BACK_EVERY: Duration = Duration::from_secs(60);
+/// Transactions in a row that were to end holds for a batch and found none to end, before the batch is decided all the same.
+const FRUITLESS_MAX: u32 = 10;
 
-/// What the writer knows of sweeps.
+/// What the writer knows of holds that are due.
 #[derive(Debug)]
 pub(super) struct Expiry {
     every: Duration,
     orders_max: i64,
-    /// Most holds that the next sweep ends: less, while some fail together.
+    /// How long a transaction that ends holds should take at the most.
+    target: Duration,
+    /// Most holds that the next transaction ends: less, while some fail together or take long.
     fit: i64,
     /// When to sweep next.
     pub(super) at: Instant,
-    /// Holds that fail by themselves, for whatever reason: an operator must look.
+    /// No hold is due that was due before, and when that was last made sure.
+    due_from: Option<Timestamp>,
+    looked_back: Instant,
+    /// Holds that fail by themselves, for whatever reason, and since when: an operator must look.
     stuck: BTreeSet<Uuid>,
+    stuck_since: Instant,
     /// Whether the last transaction of a batch was to end holds too.
     with_batch: bool,
+    fruitless: u32,
     apart_until: Option<Instant>,
 }
 
 impl Expiry {
-    pub(super) fn new(every: Duration, orders_max: u32) -> Self {
-        let orders_max = i64::from(orders_max);
-        let (fit, at, stuck) = (orders_max, Instant::now(), BTreeSet::new());
-        Self { every, orders_max, fit, at, stuck, with_batch: false, apart_until: None }
+    pub(super) fn new(every: Duration, orders_max: u32, target: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            every,
+            orders_max: i64::from(orders_max),
+            target,
+            fit: i64::from(orders_max),
+            at: now,
+            due_from: None,
+            looked_back: now,
+            stuck: BTreeSet::new(),
+            stuck_since: now,
+            with_batch: false,
+            fruitless: 0,
+            apart_until: None,
+        }
     }
 
-    /// Most holds that a batch's transaction is to end; `None` while it is to end none.
-    pub(super) fn with_batch_max(&mut self) -> Option<i64> {
+    /// Whether a batch's transaction is to end holds.
+    pub(super) fn goes_with_batch(&mut self) -> bool {
         self.with_batch = false;
         self.apart_until.take_if(|until| *until <= Instant::now());
-        self.apart_until.is_none().then_some(self.orders_max)
+        self.apart_until.is_none() && self.fruitless < FRUITLESS_MAX
+    }
+
+    /// Most holds of a transaction.
+    pub(super) fn fit(&self) -> i64 {
+        self.fit
     }
 
     /// Holds that are not to be touched.
@@ -53,36 +90,88 @@ impl Expiry {
         self.stuck.iter().copied().collect()
     }
 
-    /// A transaction is about to end so many.
-    pub(super) fn noted(&mut self, which: &Which<'_>, count: usize) {
-        self.with_batch = count > 0 && matches!(which, Which::OfGroup { .. });
+    /// No hold was due before this moment; `None` where that is not known.
+    pub(super) fn due_from(&mut self) -> Option<Timestamp> {
+        if self.looked_back.elapsed() > LOOK_BACK_EVERY {
+            self.looked_back = Instant::now();
+            self.due_from = None;
+        }
+        self.due_from
+    }
+
+    pub(super) fn saw(&mut self, moment: Moment) {
+        let Moment { now, due } = moment;
+        self.due_from = Some(due.map_or(now, |due| due.min(now)) - SEEN_LATE);
+    }
+
+    /// A batch's transaction is about to end holds.
+    pub(super) fn begins_with_batch(&mut self) {
+        self.with_batch = true;
+    }
+
+    /// A batch's transaction has ended so many holds, and decided something or not.
+    pub(super) fn done_with_batch(&mut self, expired: usize, decided: bool) {
+        self.with_batch = false;
+        self.fruitless = if decided || expired > 0 { 0 } else { self.fruitless + 1 };
     }
 
     /// A batch has failed for something that was to be written. Answers whether that may have been a hold's doing: then none
-    /// is ended with batches for a while.
+    /// is ended with batches for a while. Where it fails without, it was the batch's.
     pub(super) fn is_suspect(&mut self) -> bool {
-        if self.with_batch {
-            self.apart_until = Some(Instant::now() + APART);
-        }
+        self.apart_until = self.with_batch.then(|| Instant::now() + APART);
         std::mem::take(&mut self.with_batch)
     }
 
+    /// A transaction that was to end holds took too long.
+    pub(super) fn shrink(&mut self) {
+        self.fit = (self.fit / 2).max(1);
+    }
+
     /// After a sweep that has ended so many: at once where there may be more.
-    fn swept(&mut self, expired: usize) {
+    fn swept(&mut self, expired: usize, took: Duration) {
         let full = i64::try_from(expired).is_ok_and(|expired| expired >= self.fit);
-        self.fit = self.fit.saturating_mul(2).min(self.orders_max);
+        if took > self.target {
+            self.shrink();
+        } else if full {
+            self.fit = self.fit.saturating_mul(2).min(self.orders_max);
+        }
         self.at = Instant::now() + if full { Duration::ZERO } else { self.every };
     }
 
-    fn failed(&mut self) {
-        self.at = Instant::now() + self.every;
+    fn set_aside(&mut self, ids: &[Uuid]) {
+        if self.stuck.is_empty() || self.stuck.len() >= STUCK_MAX {
+            self.stuck.clear();
+            self.stuck_since = Instant::now();
+        }
+        for id in ids {
+            tracing::error!(order.id = %id, "this reservation can't be released: an operator must look");
+            self.stuck.insert(*id);
+        }
     }
 }
 
 impl Writer {
     /// Ends some holds whose time is over, then takes a batch that waits, so that neither starves the other.
     pub(super) async fn sweep(&mut self) {
-        self.sweep_once().await;
+        let began = Instant::now();
+        match self.sweep_once().await {
+            Ok(expired) => self.expiry.swept(expired, began.elapsed()),
+            Err(failure) => {
+                // Of a failed transaction's connection nothing is known.
+                self.database = None;
+                tracing::warn!(error = &failure as &dyn std::error::Error, "due reservations are not released yet");
+                let alone = self.expiry.fit == 1;
+                let again = match failure.verdict() {
+                    Verdict::RetryLess | Verdict::Isolate => !alone,
+                    // Its keeper tells which partitions are lost.
+                    Verdict::Forget(_) | Verdict::Retry => false,
+                };
+                if again {
+                    self.expiry.shrink();
+                }
+                self.expiry.at = Instant::now() + if again { Duration::ZERO } else { self.config.expiry_every };
+            }
+        }
         if self.pending.is_none()
             && let Ok(incoming) = self.incoming.try_recv()
         {
@@ -90,73 +179,55 @@ impl Writer {
         }
     }
 
-    async fn sweep_once(&mut self) {
-        let epochs: BTreeMap<u16, i64> = self.held.iter().map(|(p, holding)| (*p, holding.epoch)).collect();
-        match self.is_something_due(&epochs).await {
-            Ok(true) => {}
-            Ok(false) => return self.expiry.swept(0),
-            Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "due reservations could not be looked for");
-                self.database = None;
-                return self.expiry.failed();
-            }
+    /// Ends as many holds as fit, of those that are due longest; answers with how many.
+    async fn sweep_once(&mut self) -> Result<usize, Failure> {
+        let due = self.due().await?;
+        if due.is_empty() {
+            return Ok(0);
         }
-        let stuck = self.expiry.stuck();
-        let expiry = Which::OfPartitions { limit: self.expiry.fit, except: &stuck };
-        match self.commit(Work { epochs: &epochs, group: &[], dead: &[], expiry }).await {
+        // Only their partitions are locked: the leases of the others can be renewed meanwhile.
+        let partitions = self.topology.partitions();
+        let homes = due.iter().map(|order| partition_of_order(*order, partitions));
+        let epochs = homes.filter_map(|home| Some((home, self.held.get(&home)?.epoch))).collect();
+        let release = Release::Orders(&due);
+        match self.commit(Work { epochs: &epochs, group: &[], dead: &[], release }).await {
             Ok(done) => {
-                if done.expired > 0 {
-                    tracing::info!(expired = done.expired, "reservations have expired");
-                }
-                self.expiry.swept(done.expired);
+                tracing::info!(expired = done.expired, "reservations have expired");
+                Ok(done.expired)
             }
             Err(failure) => {
-                // Of a failed transaction's connection nothing is known.
-                self.database = None;
-                tracing::warn!(error = &failure as &dyn std::error::Error, "due reservations are not released yet");
-                match failure.verdict() {
-                    Verdict::RetryLess => self.expiry.fit = (self.expiry.fit / 2).max(1),
-                    Verdict::Isolate if self.expiry.fit > 1 => self.expiry.fit /= 2,
-                    Verdict::Isolate => self.set_aside(&epochs).await,
-                    // Its keeper tells which partitions are lost.
-                    Verdict::Forget(_) | Verdict::Retry => {}
+                if due.len() == 1 && failure.verdict() == Verdict::Isolate {
+                    self.expiry.set_aside(&due);
                 }
-                self.expiry.failed();
+                Err(failure)
             }
         }
     }
 
-    /// Whether some hold's time is over, of whatever partition: asked without a lock.
-    async fn is_something_due(&mut self, epochs: &BTreeMap<u16, i64>) -> Result<bool, Failure> {
-        if epochs.is_empty() {
-            return Ok(false);
+    /// The orders of the held partitions whose time is over, asked for without a lock.
+    async fn due(&mut self) -> Result<Vec<Uuid>, Failure> {
+        let held: Vec<u16> = self.held.keys().copied().collect();
+        if held.is_empty() {
+            return Ok(Vec::new());
         }
-        let connection = self.database().await?;
-        let looking = db::reservations::next_due(connection);
-        let (now, due) = tokio::time::timeout(LOOK_LIMIT, looking).await.map_err(|_| Failure::TooLong)??;
-        Ok(due.is_some_and(|due| due <= now))
-    }
-
-    /// The one that is due longest fails by itself: the others go on without it.
-    async fn set_aside(&mut self, epochs: &BTreeMap<u16, i64>) {
-        let held: Vec<u16> = epochs.keys().copied().collect();
-        let except = self.expiry.stuck();
-        let partitions = self.topology.partitions();
-        let Ok(connection) = self.database().await else { return };
-        let looking = async {
-            let (now, _) = db::reservations::next_due(connection).await?;
-            db::reservations::due(connection, &held, partitions, now, &except, 1).await
-        };
-        let Ok(Ok(due)) = tokio::time::timeout(LOOK_LIMIT, looking).await else {
-            self.database = None;
-            return;
-        };
-        if self.expiry.stuck.len() >= STUCK_MAX {
+        if self.expiry.stuck_since.elapsed() > STUCK {
             self.expiry.stuck.clear();
+            self.expiry.stuck_since = Instant::now();
         }
-        for id in due {
-            tracing::error!(order.id = %id, "this reservation can't be released: an operator must look");
-            self.expiry.stuck.insert(id);
-        }
+        let (from, limit, except) = (self.expiry.due_from(), self.expiry.fit, self.expiry.stuck());
+        let partitions = self.topology.partitions();
+        let connection = self.database().await?;
+        let looking = async {
+            let moment = db::reservations::next_due(connection, from).await?;
+            if !moment.is_due() {
+                return Ok((moment, Vec::new()));
+            }
+            let window = Window { now: moment.now, from, except: &except, limit };
+            Ok((moment, db::reservations::due(connection, &held, partitions, window).await?))
+        };
+        let looked: db::Result<_> = tokio::time::timeout(LOOK_LIMIT, looking).await.unwrap_or(Err(db::Error::TimedOut));
+        let (moment, due) = looked?;
+        self.expiry.saw(moment);
+        Ok(due)
     }
 }

@@ -7,6 +7,7 @@
 mod batch;
 mod decide;
 mod expiry;
+mod need;
 mod pace;
 mod settle;
 
@@ -27,6 +28,7 @@ use crate::verdict::Verdict;
 use batch::Batch;
 use expiry::Expiry;
 use pace::{Next, Pace};
+use settle::Settled;
 
 /// Messages that have been received and not yet taken into a batch, over all partitions.
 const INCOMING_MAX: usize = 1_024;
@@ -96,7 +98,7 @@ impl Writer {
         idle: Arc<Idle>,
     ) -> Self {
         let pace = Pace::new(config.batch_commands_max, config.batch_linger, config.batch_target);
-        let expiry = Expiry::new(config.expiry_every, config.expiry_orders_max);
+        let expiry = Expiry::new(config.expiry_every, config.expiry_orders_max, config.batch_target);
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
         let replies = settle::Replies::start(common::queue::Replies::new(outcomes));
         Self {
@@ -299,9 +301,17 @@ impl Writer {
     /// Answers with what could not be decided yet.
     async fn settle_all(&mut self, mut batch: Batch) -> Option<Batch> {
         while !batch.is_done() {
-            let Err(failure) = self.settle(&mut batch).await else {
-                self.retry.reset();
-                return None;
+            let failure = match self.settle(&mut batch).await {
+                Ok(Settled::Done) => {
+                    self.retry.reset();
+                    return None;
+                }
+                Ok(Settled::Releasing) => {
+                    // At once, when the keeper was listened to.
+                    self.retry_at = Some(Instant::now());
+                    return Some(batch);
+                }
+                Err(failure) => failure,
             };
             // Of a failed transaction's connection nothing is known.
             self.database = None;
@@ -331,6 +341,7 @@ impl Writer {
                 verdict @ (Verdict::Retry | Verdict::RetryLess | Verdict::Isolate) => {
                     if verdict == Verdict::RetryLess {
                         batch.halve();
+                        self.expiry.shrink();
                     }
                     let wait = self.retry.next_wait();
                     tracing::warn!(error, batch.len = batch.undecided(), ?wait, "the batch is held");

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::db::partitions::{Fenced, Moment};
+use common::db::reservations::Window;
+use common::db::stock::Sum;
 use common::db::{self, Transaction};
-use common::domain::{Action, Command, Expire, Order, StockChange, StockView, Timestamp, View};
+use common::domain::{Action, Command, Expire, Order, StockChange, StockLevel, StockView, Timestamp, View};
 use common::message::{Decided, Queued, Reply};
 use common::partition::partition_of_order;
 use common::queue;
@@ -19,6 +21,7 @@ use uuid::Uuid;
 use super::Writer;
 use super::batch::{Batch, Dead, Pending};
 use super::decide::{Decisions, Seen, decide_batch};
+use super::need::Need;
 use crate::verdict::Failure;
 
 const CONNECT_SECONDS_MAX: u64 = 5;
@@ -34,23 +37,17 @@ pub(super) struct Work<'a> {
     pub(super) epochs: &'a BTreeMap<u16, i64>,
     pub(super) group: &'a [Pending],
     pub(super) dead: &'a [Dead],
-    pub(super) expiry: Expiry<'a>,
+    pub(super) release: Release<'a>,
 }
 
 /// Which holds a transaction ends, of those whose time is over.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Expiry<'a> {
+pub(super) enum Release<'a> {
     None,
-    /// Those that the group's orders might want the stock of, except a few.
-    OfGroup {
-        limit: i64,
-        except: &'a [Uuid],
-    },
-    /// Those of the partitions, except a few.
-    OfPartitions {
-        limit: i64,
-        except: &'a [Uuid],
-    },
+    /// Those that the group needs the stock of.
+    ForGroup,
+    /// Those of these orders.
+    Orders(&'a [Uuid]),
 }
 
 /// What one transaction has done.
@@ -59,39 +56,45 @@ pub(super) struct Done {
     pub(super) told: Told,
     /// Holds that it has ended.
     pub(super) expired: usize,
-    /// Whether the group was decided. Where there was more to be ended before than its limit, that is all that it did.
-    pub(super) decided: bool,
+    /// How many of the group it has decided, from the first on: fewer where they need more to be set free.
+    pub(super) decided: usize,
+}
+
+/// How far a batch has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    Done,
+    /// Holds were ended that its next command needs the stock of, and there are more.
+    Releasing,
 }
 
 impl Writer {
     /// Decides, commits and acknowledges a batch. What of it is done when something fails is not done again.
-    pub(super) async fn settle(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+    pub(super) async fn settle(&mut self, batch: &mut Batch) -> Result<Settled, Failure> {
         let mut told = Vec::new();
-        let mut release = true;
         while !batch.is_decided() {
             self.steps.reached(Step::Gathered).await;
             let (group, dead) = batch.next();
-            let (count, began) = (group.len(), Instant::now());
+            let (asked, began) = (group.len(), Instant::now());
             let epochs = group.iter().map(|pending| (pending.partition, pending.epoch));
             let epochs = epochs.chain(dead.iter().map(|dead| (dead.letter.partition, dead.epoch))).collect();
-            let except = self.expiry.stuck();
-            let limit = self.expiry.with_batch_max().filter(|_| release);
-            let expiry = limit.map_or(Expiry::None, |limit| Expiry::OfGroup { limit, except: &except });
-            let done = self.commit(Work { epochs: &epochs, group, dead, expiry }).await?;
-            if done.decided {
-                self.pace.decided(count, began.elapsed());
-                told.extend(done.told);
-                told.extend(batch.committed(count));
-            } else {
-                // What is due and can't be found among the orders is nobody's to release.
-                release = done.expired > 0;
+            let release = if self.expiry.goes_with_batch() { Release::ForGroup } else { Release::None };
+            let Done { told: more, expired, decided } =
+                self.commit(Work { epochs: &epochs, group, dead, release }).await?;
+            self.expiry.done_with_batch(expired, decided > 0);
+            if decided == 0 && asked > 0 {
+                self.replies.tell(told);
+                return Ok(Settled::Releasing);
             }
+            self.pace.decided(decided, began.elapsed());
+            told.extend(more);
+            told.extend(batch.committed(decided));
         }
         self.steps.reached(Step::Committed).await;
         self.acknowledge(batch).await;
         self.steps.reached(Step::Acknowledged).await;
         self.replies.tell(told);
-        Ok(())
+        Ok(Settled::Done)
     }
 
     /// Acknowledges all partitions of a batch at once, unless the connection is lost meanwhile: on a dying one each would
@@ -125,17 +128,26 @@ impl Writer {
 
     async fn transaction(&mut self, mut work: Work<'_>) -> Result<Done, Failure> {
         let partitions = self.topology.partitions();
+        let (from, limit, except) = (self.expiry.due_from(), self.expiry.fit(), self.expiry.stuck());
         self.database().await?;
         let connection = self.database.as_mut().ok_or(db::Error::TimedOut)?;
         let mut transaction = db::begin(connection).await?;
-        let (fenced, moment) = fence(&mut transaction, work.epochs).await?;
-        let due = due(&mut transaction, &work, moment, partitions).await?;
-        self.expiry.noted(&work.expiry, due.ids.len());
-        if due.more {
-            (work.group, work.dead) = (&[], &[]);
+        let (fenced, moment) = fence(&mut transaction, work.epochs, from).await?;
+        self.expiry.saw(moment);
+        let window = Window { now: moment.now, from, except: &except, limit };
+        let release = release(&mut transaction, &work, moment, window).await?;
+        if !release.orders.is_empty() && !work.group.is_empty() {
+            self.expiry.begins_with_batch();
         }
-        let (mut seen, expiries) =
-            lock(&mut transaction, fenced, moment, &due.ids, work.group, partitions, &self.steps).await?;
+        work.take(release.need.as_ref().map_or(work.group.len(), |need| need.take));
+        let (mut seen, due) = lock(&mut transaction, &fenced, moment, &release.orders, work.group, &self.steps).await?;
+        if let Some(need) = &release.need
+            && is_more_due(&mut transaction, &seen, &due, need, window).await?
+        {
+            work.take(0);
+        }
+        let expired = due.len();
+        let expiries = expiries(&due, &fenced, moment.now, partitions);
         let mut decisions = decide_batch(&mut seen, expiries.iter().chain(work.group));
         save(&mut transaction, &seen, &mut decisions, self.config.lease).await?;
         if !work.dead.is_empty() {
@@ -144,10 +156,19 @@ impl Writer {
         }
         self.steps.reached(Step::Saved).await;
         db::commit(transaction).await?;
-        let expired = expiries.iter().map(|expiry| expiry.queued.command.orders().len()).sum();
-        let decided = decisions.len();
-        tracing::debug!(batch.len = work.group.len(), decided, expired, partitions = ?decisions.reached, "committed");
-        Ok(Done { told: decisions.replies, expired, decided: !due.more })
+        let decided = work.group.len();
+        tracing::debug!(batch.len = decided, expired, partitions = ?decisions.reached, "committed");
+        Ok(Done { told: decisions.replies, expired, decided })
+    }
+}
+
+impl Work<'_> {
+    /// Leaves all but the first commands of the group to another transaction; with none of them, what is put aside too.
+    fn take(&mut self, count: usize) {
+        if count == 0 && !self.group.is_empty() {
+            self.dead = &[];
+        }
+        self.group = &self.group[..count.min(self.group.len())];
     }
 }
 
@@ -155,95 +176,127 @@ impl Writer {
 async fn fence(
     transaction: &mut Transaction<'_>,
     epochs: &BTreeMap<u16, i64>,
+    due_from: Option<Timestamp>,
 ) -> Result<(Vec<Fenced>, Moment), Failure> {
     let partitions: Vec<u16> = epochs.keys().copied().collect();
-    let (fenced, moment) = db::partitions::fence(transaction, &partitions).await?;
+    let (fenced, moment) = db::partitions::fence(transaction, &partitions, due_from).await?;
     let lost = |row: &&Fenced| epochs.get(&row.partition) != Some(&row.epoch);
     let lost: Vec<u16> = fenced.iter().filter(lost).map(|row| row.partition).collect();
     if lost.is_empty() { Ok((fenced, moment)) } else { Err(Failure::Fenced(lost)) }
 }
 
-/// Orders whose holds are to be ended.
-struct Due {
-    ids: Vec<Uuid>,
-    /// There may be more of them: what might want their stock is not decided yet.
-    more: bool,
+/// Orders whose holds are to be ended, and what for.
+#[derive(Default)]
+struct Released {
+    orders: Vec<Uuid>,
+    /// What the group needs to be set free, where some hold is due at all.
+    need: Option<Need>,
 }
 
-async fn due(
+async fn release(
     transaction: &mut Transaction<'_>,
     work: &Work<'_>,
-    Moment { now, is_due }: Moment,
-    partitions: u16,
-) -> Result<Due, Failure> {
-    match work.expiry {
-        Expiry::OfGroup { limit, except } if is_due => {
-            let mut asked = BTreeMap::<Uuid, i64>::new();
-            for (variant, pieces) in work.group.iter().flat_map(|pending| pending.queued.command.variants()) {
-                let sum = asked.entry(variant).or_default();
-                *sum = sum.saturating_add(pieces);
+    moment: Moment,
+    window: Window<'_>,
+) -> Result<Released, Failure> {
+    match work.release {
+        Release::Orders(orders) => Ok(Released { orders: orders.to_vec(), need: None }),
+        Release::ForGroup if moment.is_due() => {
+            let commands = || work.group.iter().map(|pending| &pending.queued.command);
+            let variants: BTreeSet<Uuid> = commands().flat_map(Command::variants).map(|(variant, _)| variant).collect();
+            let stock = db::stock::sums(transaction, &variants.into_iter().collect::<Vec<Uuid>>()).await?;
+            let need = Need::of(commands(), &stock, window.limit);
+            let missing: Vec<(Uuid, i64)> = need.missing.iter().map(|(variant, pieces)| (*variant, *pieces)).collect();
+            if missing.is_empty() {
+                return Ok(Released { orders: Vec::new(), need: Some(need) });
             }
-            let asked: Vec<(Uuid, i64)> = asked.into_iter().filter(|(_, pieces)| *pieces > 0).collect();
-            let ids = db::reservations::due_of(transaction, &asked, now, except, limit).await?;
-            let more = i64::try_from(ids.len()).is_ok_and(|found| found >= limit);
-            Ok(Due { ids, more })
+            let due = db::reservations::due_of(transaction, &missing, window).await?;
+            let orders: BTreeSet<Uuid> = due.into_iter().map(|piece| piece.order).collect();
+            // Where nothing is due of what the first one misses there is nothing to wait for.
+            let take = if orders.is_empty() { need.take.max(1) } else { need.take };
+            Ok(Released { orders: orders.into_iter().collect(), need: Some(Need { take, ..need }) })
         }
-        Expiry::OfPartitions { limit, except } if is_due => {
-            let held: Vec<u16> = work.epochs.keys().copied().collect();
-            let ids = db::reservations::due(transaction, &held, partitions, now, except, limit).await?;
-            Ok(Due { ids, more: false })
-        }
-        Expiry::None | Expiry::OfGroup { .. } | Expiry::OfPartitions { .. } => Ok(Due { ids: Vec::new(), more: false }),
+        Release::None | Release::ForGroup => Ok(Released::default()),
     }
 }
 
-/// Locks orders, then stock, each in one fixed order, and reads what the decisions need. Answers also with the commands that
-/// end the holds which, now that they are locked, are due.
+/// Whether the group needs more than is about to be set free, and more is due: another writer may have taken some, or ended
+/// these holds itself. To be asked under the locks, under which no further order may be locked.
+async fn is_more_due(
+    transaction: &mut Transaction<'_>,
+    seen: &Seen,
+    due: &[Order],
+    need: &Need,
+    window: Window<'_>,
+) -> Result<bool, Failure> {
+    let mut freed = BTreeMap::<Uuid, i64>::new();
+    for item in due.iter().flat_map(Order::items) {
+        *freed.entry(item.variant_id).or_default() += i64::from(item.quantity);
+    }
+    let locked = |variant| {
+        let levels = seen.view.stock.variant(variant).map(|variant| variant.levels.as_slice()).unwrap_or_default();
+        let sum = |of: fn(&StockLevel) -> i64| levels.iter().map(of).sum();
+        Sum { on_hand: sum(|level| level.on_hand), available: sum(StockLevel::available) }
+    };
+    let missing = need.still_missing(locked, &freed);
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let except: Vec<Uuid> = due.iter().map(|order| order.id).chain(window.except.iter().copied()).collect();
+    let window = Window { except: &except, limit: 1, ..window };
+    Ok(!db::reservations::due_of(transaction, &missing, window).await?.is_empty())
+}
+
+/// Locks orders, then stock, each in one fixed order, and reads what the decisions need. Answers also with the orders whose
+/// holds, now that they are locked, are due.
 async fn lock(
     transaction: &mut Transaction<'_>,
-    fenced: Vec<Fenced>,
+    fenced: &[Fenced],
     Moment { now, .. }: Moment,
-    due: &[Uuid],
+    release: &[Uuid],
     group: &[Pending],
-    partitions: u16,
     steps: &Steps,
-) -> Result<(Seen, Vec<Pending>), Failure> {
+) -> Result<(Seen, Vec<Order>), Failure> {
     let commands = || group.iter().map(|pending| &pending.queued.command);
-    let orders: BTreeSet<Uuid> = commands().flat_map(Command::orders).chain(due).copied().collect();
+    let orders: BTreeSet<Uuid> = commands().flat_map(Command::orders).chain(release).copied().collect();
     let orders = if orders.is_empty() {
         BTreeMap::new()
     } else {
         db::orders::lock(transaction, &orders.into_iter().collect::<Vec<Uuid>>()).await?
     };
-    let due = due.iter().filter_map(|id| orders.get(id)).filter(|order| order.standing().is_due(now));
-    let expiries = expiries(due, &fenced, now, partitions);
+    let due = release.iter().filter_map(|id| orders.get(id)).filter(|order| order.standing().is_due(now));
+    let due: Vec<Order> = due.cloned().collect();
     let mut stock = lock_stock(transaction, group, &orders).await?;
     steps.reached(Step::Locked).await;
     let (mut placed, mut others) = (Asked::default(), Asked::default());
-    let mut skus = Vec::new();
+    let (mut skus, mut names_warehouse) = (Vec::new(), false);
     for command in commands() {
         match &command.action {
             Action::PlaceOrder(_) => placed.push(command),
-            Action::ChangeOrder(_) | Action::ChangeStock(_) | Action::Expire(_) => others.push(command),
+            Action::ChangeOrder(_) | Action::Expire(_) => others.push(command),
+            Action::ChangeStock(_) => {
+                others.push(command);
+                names_warehouse = true;
+            }
             Action::CreateProduct(product) => {
                 others.push(command);
+                names_warehouse = true;
                 skus.push(product.sku.to_string());
             }
         }
     }
     let mut known = db::orders::known(transaction, &placed.ids, &placed.keys).await?;
-    let mut warehouses = BTreeSet::new();
     if !others.ids.is_empty() {
         db::commands::known(transaction, &others.ids, &others.keys, &mut known).await?;
     }
+    let warehouses = if names_warehouse { db::stock::warehouses(transaction).await? } else { BTreeSet::new() };
     if !skus.is_empty() {
-        warehouses = db::stock::warehouses(transaction).await?;
         for sku in db::products::skus_taken(transaction, &skus).await? {
             stock.take_sku(sku.into());
         }
     }
     let sequences = fenced.iter().map(|row| (row.partition, row.sequence)).collect();
-    Ok((Seen { view: View { now, stock, orders, warehouses }, sequences, known }, expiries))
+    Ok((Seen { view: View { now, stock, orders, warehouses }, sequences, known }, due))
 }
 
 /// Locks the stock rows that the group names, and those that its orders hold.
@@ -273,12 +326,7 @@ async fn lock_stock(
 
 /// The commands that end the holds of these orders: one for each partition that they belong to, or, where such a one is not
 /// held, for the first of those that are.
-fn expiries<'a>(
-    due: impl Iterator<Item = &'a Order>,
-    fenced: &[Fenced],
-    now: Timestamp,
-    partitions: u16,
-) -> Vec<Pending> {
+fn expiries(due: &[Order], fenced: &[Fenced], now: Timestamp, partitions: u16) -> Vec<Pending> {
     let mut by_partition = BTreeMap::<u16, (i64, Vec<Uuid>)>::new();
     for order in due {
         let home = partition_of_order(order.id, partitions);

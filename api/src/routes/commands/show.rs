@@ -67,7 +67,7 @@ async fn find(state: &State, caller: Principal, id: Uuid) -> Result<Option<Decid
         let under_key = state.read(move |c| {
             Box::pin(async move {
                 match db::commands::find_by_key_range(c, account, range).await? {
-                    Some(stored) => Ok(Some((stored.fingerprint, outcomes(c, &[stored.id]).await?.pop()))),
+                    Some(stored) => Ok(Some((stored.fingerprint, outcomes(c, &[stored.id]).await?.into_iter().next()))),
                     None => Ok(None),
                 }
             })
@@ -94,7 +94,7 @@ fn show(id: Uuid, decided: Decided) -> Value {
             ("decided", Some(Error::NotFound("There is no such order.".to_owned())))
         }
         Decided::StockV1 { outcome: StockOutcome::Changed { .. }, .. } => ("decided", None),
-        Decided::StockV1 { outcome, .. } => ("decided", Some(Error::Stock(outcome))),
+        Decided::StockV1 { outcome, .. } => ("decided", Some(Error::Stock { product: None, outcome })),
         Decided::KeyReusedV1 { .. } => ("decided", Some(Error::KeyReused)),
         Decided::FailedV1 { id } => ("failed", Some(Error::Failed { id })),
         Decided::ChangeV1 { .. } | Decided::OrderV1(_) | Decided::ProductV1 { .. } | Decided::EarlierV1 { .. } => {

@@ -28,11 +28,19 @@ pub(crate) async fn find(state: &State, caller: Principal, id: Uuid) -> Result<F
     let reading = state.read(move |c| {
         Box::pin(async move {
             let order = db::orders::find(c, &[id]).await?.pop();
-            let failed = if order.is_none() { db::dead_letters::failed(c, &[id]).await?.pop() } else { None };
-            Ok((order, failed))
+            if order.is_some() {
+                return Ok((order, None, false));
+            }
+            let failed = db::dead_letters::failed(c, &[id]).await?.pop();
+            let is_command = !db::commands::find(c, &[id]).await?.is_empty();
+            Ok((order, failed, is_command))
         })
     });
-    let (order, failed) = reading.await?;
+    let (order, failed, is_command) = reading.await?;
+    if is_command {
+        // Ids of commands are of the same kind: until it is decided nobody can tell.
+        return Err(not_found());
+    }
     let account = order.as_ref().map(|stored| stored.order.account_id).or(failed.map(|(_, account)| account));
     if account.is_some_and(|account| account != caller.account) && caller.role != Role::Operator {
         return Err(not_found());
@@ -83,15 +91,17 @@ pub(crate) async fn issued(state: &State, caller: Principal, id: Uuid) -> Result
 }
 
 /// The id by which an order of the caller's can be changed. Where the id itself shows that it was issued to the caller, nothing
-/// is looked up: the change queues up behind the order, decided or not.
+/// is looked up: the change queues up behind the order, decided or not. One with an idempotency key may be another day's name of
+/// an order that is decided; while the database is away it is taken for the order's own.
 pub(crate) async fn addressed(state: &State, caller: Principal, id: Uuid) -> Result<Uuid, Error> {
-    if let Some(issued) = state.ids.check(id, caller.account, clock::now())
-        && !issued.keyed
-    {
+    let issued = state.ids.check(id, caller.account, clock::now());
+    if issued.is_some_and(|issued| !issued.keyed) {
         return Ok(id);
     }
-    match find(state, caller, id).await? {
-        Found::Decided(order) => Ok(order.id),
-        Found::Failed | Found::Waiting => Ok(id),
+    match find(state, caller, id).await {
+        Ok(Found::Decided(order)) => Ok(order.id),
+        Ok(Found::Failed | Found::Waiting) => Ok(id),
+        Err(Error::Database(error)) if issued.is_some() && error.is_passing() => Ok(id),
+        Err(error) => Err(error),
     }
 }

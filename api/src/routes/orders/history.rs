@@ -1,19 +1,13 @@
 //! `GET /orders/{id}/history`: how an order came to where it is: who changed it, when and why.
 
 use axum::Json;
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
 use common::db;
 use common::db::orders::StoredEntry;
-use common::domain::Timestamp;
+use common::domain::{Timestamp, Tracking};
 use serde::Serialize;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::find::{Found, find};
-use super::show::waiting;
-use super::view::failed;
-use crate::answer::applied;
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::extract::Id;
@@ -31,7 +25,7 @@ struct EntryView {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tracking: Option<common::domain::Tracking>,
+    tracking: Option<Tracking>,
     partition: i16,
     sequence: i64,
 }
@@ -56,23 +50,13 @@ impl From<StoredEntry> for EntryView {
     }
 }
 
-pub(crate) async fn handle(
-    App(state): App,
-    Caller(caller): Caller,
-    Id(id): Id,
-    _: HeaderMap,
-) -> Result<Response, Error> {
+/// `items` is empty until it is decided, and where it could not be.
+pub(crate) async fn handle(App(state): App, Caller(caller): Caller, Id(id): Id) -> Result<Json<Value>, Error> {
     let order = match find(&state, caller, id).await? {
         Found::Decided(order) => order.id,
-        Found::Failed => return Ok(Json(failed(id)).into_response()),
-        Found::Waiting => return Ok(applied(None, waiting(id))),
+        Found::Failed | Found::Waiting => return Ok(Json(json!({ "id": id, "items": [] }))),
     };
-    entries(&state, order).await
-}
-
-/// Everything that has become of an order or a reservation.
-pub(crate) async fn entries(state: &crate::state::State, order: Uuid) -> Result<Response, Error> {
     let found = state.read(move |c| Box::pin(async move { db::orders::history(c, order).await })).await?;
     let items: Vec<EntryView> = found.into_iter().map(EntryView::from).collect();
-    Ok(Json(json!({ "id": order, "items": items })).into_response())
+    Ok(Json(json!({ "id": order, "items": items })))
 }

@@ -28,7 +28,7 @@ pub(crate) async fn list<V: serde::Serialize>(
     show: impl Fn(Order) -> V,
 ) -> Result<Response, Error> {
     let reservations = path != "/orders";
-    let mut known = vec!["customerId", "accountId", "from", "until"];
+    let mut known = vec!["customerId", "accountId", "from", "until", "limit", "cursor"];
     if !reservations {
         known.push("status");
     }

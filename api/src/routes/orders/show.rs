@@ -57,7 +57,7 @@ fn show(order: Order) -> Result<Response, Error> {
     }
 }
 
-/// Of an order or a reservation that is not decided yet.
-pub(crate) fn waiting(id: Uuid) -> Response {
+/// Of an order that is not decided yet.
+fn waiting(id: Uuid) -> Response {
     ([(header::RETRY_AFTER, POLL_AFTER_SECONDS.to_string())], Json(pending(id))).into_response()
 }

@@ -13,7 +13,7 @@ use crate::page::{self, Asked};
 use crate::state::App;
 
 pub(crate) async fn handle(App(state): App, _: Operator, query: Asked) -> Result<Response, Error> {
-    let mut reading = query.read(&["all"]);
+    let mut reading = query.read(&["all", "limit", "cursor"]);
     let all = reading.parsed("all", "true or false", |text| text.parse().ok()).unwrap_or(false);
     let (limit, after) = (reading.limit(), reading.cursor::<(Timestamp, Uuid)>());
     let ((), kept) = reading.finish(())?;

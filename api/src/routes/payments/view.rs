@@ -11,7 +11,7 @@ pub(crate) struct UnappliedView {
     id: Uuid,
     order_id: Uuid,
     account_id: Uuid,
-    /// Why: a name of a problem.
+    /// Why: the name of a problem, or `unknown-order`.
     problem: String,
     method: Option<String>,
     reference: Option<String>,

@@ -12,7 +12,7 @@ use crate::page::{self, Asked};
 use crate::state::App;
 
 pub(crate) async fn handle(App(state): App, _: Caller, query: Asked) -> Result<Response, Error> {
-    let mut reading = query.read(&[]);
+    let mut reading = query.read(&["limit", "cursor"]);
     let (limit, after) = (reading.limit(), reading.cursor::<Uuid>());
     let ((), kept) = reading.finish(())?;
     // One more than asked for tells whether there is a next page.

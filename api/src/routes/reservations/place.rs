@@ -47,7 +47,10 @@ pub(crate) async fn handle(
                 (StatusCode::CREATED, [(header::LOCATION, path)], axum::Json(ReservationView::from(order)))
                     .into_response()
             }
-            Outcome::Refused(placed) => Error::Refused(Receipt::of(&order, placed, "reservations")).into_response(),
+            Outcome::Refused(placed) => {
+                ([(header::LOCATION, path)], Error::Refused(Receipt::of(&order, placed, "reservations")))
+                    .into_response()
+            }
         },
         Some(Decided::KeyReusedV1 { .. }) => Error::KeyReused.into_response(),
         Some(Decided::FailedV1 { .. }) => Error::Failed { id }.into_response(),

@@ -89,7 +89,7 @@ async fn change(
             "onHand": on_hand, "reserved": reserved, "available": on_hand - reserved, "version": version,
         }))
         .into_response(),
-        Decided::StockV1 { outcome, .. } => Error::Stock(outcome).into_response(),
+        Decided::StockV1 { outcome, .. } => Error::Stock { product: Some(product_id), outcome }.into_response(),
         decided => Error::Internal(format!("a change of stock has come to {decided:?}")).into_response(),
     }))
 }

@@ -13,7 +13,7 @@ use crate::page::{self, Asked};
 use crate::state::App;
 
 pub(crate) async fn handle(App(state): App, _: Operator, query: Asked) -> Result<Response, Error> {
-    let mut reading = query.read(&["productId", "variantId", "warehouseId"]);
+    let mut reading = query.read(&["productId", "variantId", "warehouseId", "limit", "cursor"]);
     let product = reading.id("productId");
     let named = reading.text("productId").is_some() || reading.text("variantId").is_some();
     reading.checks.that(named, "productId", || "a product, or a variantId, is expected".to_owned());
@@ -22,8 +22,9 @@ pub(crate) async fn handle(App(state): App, _: Operator, query: Asked) -> Result
     let (warehouse, limit) = (reading.id("warehouseId"), reading.limit());
     let after = reading.cursor::<(Uuid, i64)>();
     let ((), kept) = reading.finish(())?;
-    let found = state
-        .read(move |c| Box::pin(async move { db::movements::list(c, variant, warehouse, after, limit + 1).await }));
+    let found = state.read(move |c| {
+        Box::pin(async move { db::movements::list(c, variant, product, warehouse, after, limit + 1).await })
+    });
     let place = |movement: &StoredMovement| (movement.warehouse_id, movement.version);
     Ok(page::answer("/stock/movements", kept, limit, found.await?, place, show))
 }

@@ -128,6 +128,10 @@ fn look_at_stock(saw: &mut View, change: &ChangeStock, outcome: &StockOutcome, l
             saw.stock.insert(change.variant_id, view);
         }
     }
+    if let StockOutcome::Short { version: 0, .. } = outcome {
+        // There was no row, or one that never held anything: both look the same.
+        saw.warehouses.insert(change.warehouse_id);
+    }
     Ok(())
 }
 
@@ -152,11 +156,10 @@ impl TryFrom<Stood> for Order {
     type Error = Error;
 
     fn try_from(stood: Stood) -> Result<Self> {
-        let hold = orders::hold(stood.hold.as_deref(), stood.due_at)?;
         let outcome = match (stood.refusal, stood.currency.zip(stood.total)) {
             (Some(placed), None) => Outcome::Refused(json(placed)?),
             (None, Some((code, amount))) => {
-                let currency = currency(&code)?;
+                let (currency, hold) = (currency(&code)?, orders::hold(stood.hold.as_deref(), stood.due_at)?);
                 let items = items(stood.items.unwrap_or_default(), currency);
                 Outcome::Confirmed(Confirmed { items, total: Money { amount, currency }, hold })
             }

@@ -73,7 +73,8 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
           UNION ALL
           SELECT id, (body -> 'ChangeStockV1' ->> 'variantId')::uuid, (body -> 'ChangeStockV1' ->> 'warehouseId')::uuid,
                  (outcome ->> 'version')::bigint
-          FROM asked WHERE body ? 'ChangeStockV1' AND outcome ->> 'result' IN ('short', 'too-much')),
+          FROM asked WHERE body ? 'ChangeStockV1' AND outcome ->> 'result' IN ('short', 'too-much')
+            AND (outcome ->> 'version')::bigint > 0),
         after AS (
           SELECT variant_id, warehouse_id, stock_version AS version,
                  (sum(quantity) OVER row_so_far)::bigint AS on_hand, (sum(reserved) OVER row_so_far)::bigint AS reserved

@@ -62,7 +62,7 @@ impl OrderColumns {
         };
         // As it was decided: what has become of it since, in the same batch, is written after it.
         self.statuses.push(order.outcome.state().name().to_owned());
-        self.holds.push(order.hold().map(|hold| hold.kind.as_str().to_owned()));
+        self.holds.push(order.outcome.hold_kind().map(|kind| kind.as_str().to_owned()));
         self.due.push(order.hold().map(|hold| hold.due_at));
         self.currencies.push(total.map(|total| String::from(total.currency)));
         self.totals.push(total.map(|total| total.amount));

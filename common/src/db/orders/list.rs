@@ -42,6 +42,7 @@ pub async fn list(
 ) -> Result<Vec<Order>> {
     let ids = match &filter.customer {
         Some(customer) => of_customer(connection, filter, customer, after, limit).await?,
+        None if filter.reservations => reservations(connection, filter, after, limit).await?,
         None => of_accounts(connection, filter, after, limit).await?,
     };
     let mut found: std::collections::HashMap<Uuid, Order> =
@@ -65,8 +66,7 @@ async fn of_accounts(
                   WHERE account_id = a.id AND status = s.status
                     AND (decided_at, id) < (COALESCE($3::timestamptz, 'infinity'), $4)
                     AND decided_at >= COALESCE($5::timestamptz, '-infinity') AND decided_at < COALESCE($6::timestamptz, 'infinity')
-                    AND CASE WHEN $8::boolean THEN 'reservation' IN (hold, refusal ->> 'hold')
-                             ELSE 'reservation' IN (hold, refusal ->> 'hold') IS NOT true OR paid_at IS NOT NULL END
+                    AND (hold IS DISTINCT FROM 'reservation' OR paid_at IS NOT NULL)
                   ORDER BY decided_at DESC, id DESC LIMIT $7::bigint) o
            WHERE ($1::uuid IS NULL OR a.id = $1) AND ($2::text IS NULL OR s.status = $2)
            ORDER BY o.decided_at DESC, o.id DESC LIMIT $7"#,
@@ -76,8 +76,34 @@ async fn of_accounts(
         after.map_or(Uuid::max(), |place| place.id),
         filter.from,
         filter.until,
-        limit,
-        filter.reservations
+        limit
+    );
+    Ok(rows.fetch_all(connection).await?.into_iter().map(|row| row.id).collect())
+}
+
+/// The newest of each account, merged.
+async fn reservations(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Uuid>> {
+    let rows = query!(
+        r#"SELECT o.id AS "id!"
+           FROM accounts a CROSS JOIN LATERAL (
+                  SELECT id, decided_at FROM orders
+                  WHERE account_id = a.id AND hold = 'reservation'
+                    AND (decided_at, id) < (COALESCE($2::timestamptz, 'infinity'), $3)
+                    AND decided_at >= COALESCE($4::timestamptz, '-infinity') AND decided_at < COALESCE($5::timestamptz, 'infinity')
+                  ORDER BY decided_at DESC, id DESC LIMIT $6::bigint) o
+           WHERE ($1::uuid IS NULL OR a.id = $1)
+           ORDER BY o.decided_at DESC, o.id DESC LIMIT $6"#,
+        filter.account,
+        after.map(|place| place.decided_at),
+        after.map_or(Uuid::max(), |place| place.id),
+        filter.from,
+        filter.until,
+        limit
     );
     Ok(rows.fetch_all(connection).await?.into_iter().map(|row| row.id).collect())
 }
@@ -94,8 +120,8 @@ async fn of_customer(
          WHERE customer_id = $9 AND ($1::uuid IS NULL OR account_id = $1) AND ($2::text IS NULL OR status = $2)
            AND (decided_at, id) < (COALESCE($3::timestamptz, 'infinity'), $4)
            AND decided_at >= COALESCE($5::timestamptz, '-infinity') AND decided_at < COALESCE($6::timestamptz, 'infinity')
-           AND CASE WHEN $8::boolean THEN 'reservation' IN (hold, refusal ->> 'hold')
-                    ELSE 'reservation' IN (hold, refusal ->> 'hold') IS NOT true OR paid_at IS NOT NULL END
+           AND CASE WHEN $8::boolean THEN hold = 'reservation'
+                    ELSE hold IS DISTINCT FROM 'reservation' OR paid_at IS NOT NULL END
          ORDER BY decided_at DESC, id DESC LIMIT $7",
         filter.account,
         filter.status,

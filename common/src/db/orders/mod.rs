@@ -167,12 +167,12 @@ async fn with_items(connection: &mut PgConnection, rows: Vec<Row>) -> Result<Vec
 impl Row {
     fn into_stored(self, items: &mut HashMap<Uuid, Vec<ItemRow>>) -> Result<Stored> {
         let since = self.since()?;
-        let hold = hold(self.hold.as_deref(), self.due_at)?;
         let outcome = match (self.refusal, self.total_amount, self.currency) {
             (Some(Json(placed)), None, None) => Outcome::Refused(placed),
             (None, Some(amount), Some(currency)) => {
                 let currency = Currency::try_from(currency).map_err(|_| Error::Corrupt("an order's currency"))?;
                 let items = items.remove(&self.id).unwrap_or_default();
+                let hold = hold(self.hold.as_deref(), self.due_at)?;
                 Outcome::Confirmed(Confirmed { items: join(items, currency), total: Money { amount, currency }, hold })
             }
             _ => return Err(Error::Corrupt("an order is neither confirmed nor refused")),
@@ -217,6 +217,7 @@ pub(super) fn state(status: &str, tracking: Option<Tracking>, cancel_reason: Opt
     })
 }
 
+/// A stored hold of a confirmed order.
 pub(super) fn hold(kind: Option<&str>, due_at: Option<Timestamp>) -> Result<Option<Hold>> {
     Ok(match (kind, due_at) {
         (None, None) => None,
