@@ -7,9 +7,11 @@
 mod batch;
 mod decide;
 mod expiry;
+mod lock;
 mod need;
 mod pace;
 mod settle;
+mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +31,7 @@ use batch::Batch;
 use expiry::Expiry;
 use pace::{Next, Pace};
 use settle::Settled;
+use tell::Replies;
 
 /// Messages that have been received and not yet taken into a batch, over all partitions.
 const INCOMING_MAX: usize = 1_024;
@@ -69,7 +72,7 @@ pub(crate) struct Writer {
     config: Config,
     topology: Arc<Topology>,
     link: Link,
-    replies: settle::Replies,
+    replies: Replies,
     steps: Steps,
     control: mpsc::UnboundedReceiver<Control>,
     incoming: mpsc::Receiver<Incoming>,
@@ -100,7 +103,7 @@ impl Writer {
         let pace = Pace::new(config.batch_commands_max, config.batch_linger, config.batch_target);
         let expiry = Expiry::new(config.expiry_every, config.expiry_orders_max, config.batch_target);
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
-        let replies = settle::Replies::start(common::queue::Replies::new(outcomes));
+        let replies = Replies::start(common::queue::Replies::new(outcomes));
         Self {
             config,
             topology,

@@ -1,14 +1,19 @@
 //! Whose an order's id is, and what is known of it: decided, failed, waiting, or nothing at all.
 
+use std::time::Duration;
+
+use axum::http::HeaderMap;
 use common::clock;
 use common::db;
 use common::db::accounts::{Principal, Role};
 use common::db::orders::Stored;
 use common::domain::Order;
 use common::ids::{Issued, is_of_request, key_range};
+use common::message::Decided;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::extract::preferred_wait;
 use crate::state::State;
 
 /// What is known of an id that the caller may ask for.
@@ -49,6 +54,36 @@ pub(crate) async fn find(state: &State, caller: Principal, id: Uuid) -> Result<F
         (Some(stored), _) => Ok(Found::Decided(Box::new(stored.order))),
         (None, Some(_)) => Ok(Found::Failed),
         (None, None) => still_waiting(state, caller, id).await,
+    }
+}
+
+/// The same; where it is waiting and the request wishes to wait (`Prefer: wait`), waits. Answers also with how long it wished to.
+pub(crate) async fn wait_for(
+    state: &State,
+    caller: Principal,
+    id: Uuid,
+    headers: &HeaderMap,
+) -> Result<(Found, Option<Duration>), Error> {
+    let wait = preferred_wait(headers, state.config.wait_max);
+    // Waits from before the look, so that an outcome is not missed between the two.
+    let waiter = wait.map(|limit| (limit, state.waiters.wait(id)));
+    let found = match (find(state, caller, id).await?, waiter) {
+        (Found::Waiting, Some((limit, waiter))) => waited(waiter.outcome(limit).await)?,
+        (found, _) => found,
+    };
+    Ok((found, wait))
+}
+
+/// What waiting for an order has led to.
+fn waited(outcome: Option<Decided>) -> Result<Found, Error> {
+    match outcome {
+        Some(Decided::OrderV1(order)) => Ok(Found::Decided(Box::new(order))),
+        Some(Decided::FailedV1 { .. }) => Ok(Found::Failed),
+        Some(Decided::KeyReusedV1 { .. }) => Err(Error::KeyReused),
+        Some(
+            Decided::EarlierV1 { .. } | Decided::ProductV1 { .. } | Decided::ChangeV1 { .. } | Decided::StockV1 { .. },
+        )
+        | None => Ok(Found::Waiting),
     }
 }
 

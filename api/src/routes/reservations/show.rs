@@ -8,9 +8,8 @@ use super::view::{ReservationView, pending};
 use crate::answer::{POLL_AFTER_SECONDS, applied};
 use crate::auth::Caller;
 use crate::error::Error;
-use crate::extract::{Id, preferred_wait};
-use crate::routes::orders::find::{Found, find};
-use crate::routes::orders::show::waited;
+use crate::extract::Id;
+use crate::routes::orders::find::{Found, wait_for};
 use crate::routes::orders::view::failed;
 use crate::state::App;
 
@@ -20,12 +19,7 @@ pub(crate) async fn handle(
     Id(id): Id,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let wait = preferred_wait(&headers, state.config.wait_max);
-    let waiter = wait.map(|limit| (limit, state.waiters.wait(id)));
-    let found = match (find(&state, caller, id).await?, waiter) {
-        (Found::Waiting, Some((limit, waiter))) => waited(waiter.outcome(limit).await)?,
-        (found, _) => found,
-    };
+    let (found, wait) = wait_for(&state, caller, id, &headers).await?;
     let response = match found {
         Found::Decided(order) if order.is_reservation() => Json(ReservationView::from(*order)).into_response(),
         Found::Decided(_) => return Err(Error::NotFound("There is no such reservation.".to_owned())),

@@ -1,0 +1,194 @@
+//! What a batch locks, in one fixed order (orders, then stock), and reads for its decisions; and which holds it ends before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::db::partitions::{Fenced, Moment};
+use common::db::reservations::Window;
+use common::db::stock::Sum;
+use common::db::{self, Transaction};
+use common::domain::{Action, Command, Expire, Order, StockLevel, StockView, Timestamp, View};
+use common::message::Queued;
+use common::partition::partition_of_order;
+use common::steps::{Step, Steps};
+use uuid::Uuid;
+
+use super::batch::Pending;
+use super::decide::Seen;
+use super::need::Need;
+use super::settle::{Release, Work};
+use crate::verdict::Failure;
+
+/// Orders whose holds are to be ended, and what for.
+#[derive(Default)]
+pub(super) struct Released {
+    pub(super) orders: Vec<Uuid>,
+    /// What the group needs to be set free, where some hold is due at all.
+    pub(super) need: Option<Need>,
+}
+
+pub(super) async fn release(
+    transaction: &mut Transaction<'_>,
+    work: &Work<'_>,
+    moment: Moment,
+    window: Window<'_>,
+) -> Result<Released, Failure> {
+    match work.release {
+        Release::Orders(orders) => Ok(Released { orders: orders.to_vec(), need: None }),
+        Release::ForGroup if moment.is_due() => {
+            let commands = || work.group.iter().map(|pending| &pending.queued.command);
+            let variants: BTreeSet<Uuid> = commands().flat_map(Command::variants).map(|(variant, _)| variant).collect();
+            let stock = db::stock::sums(transaction, &variants.into_iter().collect::<Vec<Uuid>>()).await?;
+            let need = Need::of(commands(), &stock, window.limit);
+            let missing: Vec<(Uuid, i64)> = need.missing.iter().map(|(variant, pieces)| (*variant, *pieces)).collect();
+            if missing.is_empty() {
+                return Ok(Released { orders: Vec::new(), need: Some(need) });
+            }
+            let due = db::reservations::due_of(transaction, &missing, window).await?;
+            let orders: BTreeSet<Uuid> = due.into_iter().map(|piece| piece.order).collect();
+            // Where nothing is due of what the first one misses there is nothing to wait for.
+            let take = if orders.is_empty() { need.take.max(1) } else { need.take };
+            Ok(Released { orders: orders.into_iter().collect(), need: Some(Need { take, ..need }) })
+        }
+        Release::None | Release::ForGroup => Ok(Released::default()),
+    }
+}
+
+/// Whether the group needs more than is about to be set free, and more is due: another writer may have taken some, or ended
+/// these holds itself. To be asked under the locks, under which no further order may be locked.
+pub(super) async fn is_more_due(
+    transaction: &mut Transaction<'_>,
+    seen: &Seen,
+    due: &[Order],
+    need: &Need,
+    window: Window<'_>,
+) -> Result<bool, Failure> {
+    let mut freed = BTreeMap::<Uuid, i64>::new();
+    for item in due.iter().flat_map(Order::items) {
+        *freed.entry(item.variant_id).or_default() += i64::from(item.quantity);
+    }
+    let locked = |variant| {
+        let levels = seen.view.stock.variant(variant).map(|variant| variant.levels.as_slice()).unwrap_or_default();
+        let sum = |of: fn(&StockLevel) -> i64| levels.iter().map(of).sum();
+        Sum { on_hand: sum(|level| level.on_hand), available: sum(StockLevel::available) }
+    };
+    let missing = need.still_missing(locked, &freed);
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let except: Vec<Uuid> = due.iter().map(|order| order.id).chain(window.except.iter().copied()).collect();
+    let window = Window { except: &except, limit: 1, ..window };
+    Ok(!db::reservations::due_of(transaction, &missing, window).await?.is_empty())
+}
+
+/// Locks orders, then stock, each in one fixed order, and reads what the decisions need. Answers also with the orders whose
+/// holds, now that they are locked, are due.
+pub(super) async fn lock(
+    transaction: &mut Transaction<'_>,
+    fenced: &[Fenced],
+    Moment { now, .. }: Moment,
+    release: &[Uuid],
+    group: &[Pending],
+    steps: &Steps,
+) -> Result<(Seen, Vec<Order>), Failure> {
+    let commands = || group.iter().map(|pending| &pending.queued.command);
+    let orders: BTreeSet<Uuid> = commands().flat_map(Command::orders).chain(release).copied().collect();
+    let orders = if orders.is_empty() {
+        BTreeMap::new()
+    } else {
+        db::orders::lock(transaction, &orders.into_iter().collect::<Vec<Uuid>>()).await?
+    };
+    let due = release.iter().filter_map(|id| orders.get(id)).filter(|order| order.standing().is_due(now));
+    let due: Vec<Order> = due.cloned().collect();
+    let mut stock = lock_stock(transaction, group, &orders).await?;
+    steps.reached(Step::Locked).await;
+    let (mut placed, mut others) = (Asked::default(), Asked::default());
+    let (mut skus, mut names_warehouse) = (Vec::new(), false);
+    for command in commands() {
+        match &command.action {
+            Action::PlaceOrder(_) => placed.push(command),
+            Action::ChangeOrder(_) | Action::Expire(_) => others.push(command),
+            Action::ChangeStock(_) => {
+                others.push(command);
+                names_warehouse = true;
+            }
+            Action::CreateProduct(product) => {
+                others.push(command);
+                names_warehouse = true;
+                skus.push(product.sku.to_string());
+            }
+        }
+    }
+    let mut known = db::orders::known(transaction, &placed.ids, &placed.keys).await?;
+    if !others.ids.is_empty() {
+        db::commands::known(transaction, &others.ids, &others.keys, &mut known).await?;
+    }
+    let warehouses = if names_warehouse { db::stock::warehouses(transaction).await? } else { BTreeSet::new() };
+    if !skus.is_empty() {
+        for sku in db::products::skus_taken(transaction, &skus).await? {
+            stock.take_sku(sku.into());
+        }
+    }
+    let sequences = fenced.iter().map(|row| (row.partition, row.sequence)).collect();
+    Ok((Seen { view: View { now, stock, orders, warehouses }, sequences, known }, due))
+}
+
+/// Locks the stock rows that the group names, and those that its orders hold.
+async fn lock_stock(
+    transaction: &mut Transaction<'_>,
+    group: &[Pending],
+    orders: &BTreeMap<Uuid, Order>,
+) -> Result<StockView, Failure> {
+    let commands = || group.iter().map(|pending| &pending.queued.command);
+    let added = commands().filter_map(|command| match &command.action {
+        Action::ChangeStock(change) if change.quantity > 0 => Some((change.variant_id, change.warehouse_id)),
+        Action::ChangeStock(_)
+        | Action::ChangeOrder(_)
+        | Action::PlaceOrder(_)
+        | Action::CreateProduct(_)
+        | Action::Expire(_) => None,
+    });
+    let added: Vec<(Uuid, Uuid)> = added.collect();
+    if !added.is_empty() {
+        db::stock::open(transaction, &added).await?;
+    }
+    let held = orders.values().flat_map(|order| order.items().iter().map(|item| item.variant_id));
+    let variants: BTreeSet<Uuid> =
+        commands().flat_map(Command::variants).map(|(variant, _)| variant).chain(held).collect();
+    Ok(db::stock::lock(transaction, &variants.into_iter().collect::<Vec<Uuid>>()).await?)
+}
+
+/// The commands that end the holds of these orders: one for each partition that they belong to, or, where such a one is not
+/// held, for the first of those that are.
+pub(super) fn expiries(due: &[Order], fenced: &[Fenced], now: Timestamp, partitions: u16) -> Vec<Pending> {
+    let mut by_partition = BTreeMap::<u16, (i64, Vec<Uuid>)>::new();
+    for order in due {
+        let home = partition_of_order(order.id, partitions);
+        let Some(fenced) = fenced.iter().find(|fenced| fenced.partition == home).or(fenced.first()) else { continue };
+        by_partition.entry(fenced.partition).or_insert((fenced.epoch, Vec::new())).1.push(order.id);
+    }
+    let expiry = |(partition, (epoch, order_ids))| {
+        let command = Command {
+            id: Uuid::now_v7(),
+            account: Uuid::nil(),
+            accepted_at: now,
+            idempotency: None,
+            action: Action::Expire(Expire { order_ids }),
+        };
+        Pending { queued: Queued { command, reply_to: None }, partition, epoch }
+    };
+    by_partition.into_iter().map(expiry).collect()
+}
+
+/// What to look for among the decided.
+#[derive(Default)]
+struct Asked {
+    ids: Vec<Uuid>,
+    keys: Vec<Uuid>,
+}
+
+impl Asked {
+    fn push(&mut self, command: &Command) {
+        self.ids.push(command.id);
+        self.keys.extend(command.idempotency.map(|idempotency| idempotency.key));
+    }
+}
