@@ -134,6 +134,11 @@ async fn the_business_sees_its_figures_as_numbers_and_as_metrics() {
     assert_eq!((&later["orders"]["decided"], &later["reservations"]["expired"]), (&json!(0), &json!(0)));
     let day = app.operator.get("/figures?hours=24").await.body;
     assert_eq!(day["orders"]["decided"], 7);
+    // Weeks later it is no longer kept minute by minute, and still not taken for new.
+    app.pass(Duration::from_secs(40 * 86_400)).await;
+    app.client.order_and_wait(&[(product, 1)]).await;
+    let month = app.operator.get("/figures?hours=720").await.body;
+    assert_eq!((&month["orders"]["decided"], &month["reservations"]["expired"]), (&json!(1), &json!(0)), "{month}");
     assert_eq!(app.client.get("/figures").await.status, 403);
     assert_eq!(app.operator.get("/figures?hours=0").await.status, 400);
 

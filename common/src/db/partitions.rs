@@ -267,9 +267,11 @@ pub async fn advance(
                      p.unapplied, p.payment_ms),
            -- The last one of before stays: it is what a count of 30 days begins with.
            outdated AS (
-             DELETE FROM figures f WHERE partition = ANY($1) AND minute < (
-               SELECT max(minute) FROM figures b
-               WHERE b.partition = f.partition AND b.minute < $6::timestamptz - interval '31 days'))
+             DELETE FROM figures f USING (
+               SELECT k.partition, (SELECT max(minute) FROM figures WHERE partition = k.partition
+                                      AND minute < $6::timestamptz - interval '31 days') AS before
+               FROM UNNEST($1::smallint[]) AS k (partition)) kept
+             WHERE f.partition = kept.partition AND f.minute < kept.before)
          INSERT INTO figures (partition, minute, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
                               unapplied, payment_ms)
          SELECT partition, date_trunc('minute', $6::timestamptz), confirmed, conflicts, unfulfillable, reserved, converted,

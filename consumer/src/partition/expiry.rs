@@ -132,7 +132,7 @@ impl Expiry {
         let full = i64::try_from(expired).is_ok_and(|expired| expired >= self.fit);
         if took > self.target {
             self.shrink();
-        } else if full {
+        } else {
             self.fit = self.fit.saturating_mul(2).min(self.orders_max);
         }
         self.at = Instant::now() + if full { Duration::ZERO } else { self.every };
