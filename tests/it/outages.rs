@@ -1,6 +1,8 @@
 //! Either server away: what is promised is kept, what can't be promised is not, and everything comes back by itself.
 
 use futures_util::future::{join, join_all};
+use reqwest::Method;
+use serde_json::json;
 use tests::app::{TestApp, Wanted};
 use tests::process::Process;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +50,34 @@ async fn without_the_database_orders_are_accepted_and_decided_when_it_is_back() 
     app.client.outcome(accepted.id()).await;
     app.client.outcome(keyed.id()).await;
     assert_eq!(app.client.available(product).await, 4);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_deferred_orders_are_accepted_and_paid_and_cancelled_when_it_is_back() {
+    let app = TestApp::with(Wanted { consumers: 2, proxies: true, ..Wanted::default() }).await;
+    let product = app.product(10).await;
+    assert_eq!(app.client.get("/products").await.status, 200, "the key is known to the api");
+    let (database, _) = app.proxies.as_ref().unwrap();
+    database.cut();
+    // Whose tier nobody can tell; and under a key, of which nobody can tell whether it is decided.
+    let body = json!({ "items": [{ "productId": product, "qty": 3 }], "customerId": "zoe", "payment": "deferred" });
+    let held = app.client.post("/orders", &[], &body).await;
+    let keyed = app.client.post("/orders", &[("idempotency-key", "k")], &body).await;
+    assert_eq!((held.status.as_u16(), keyed.status.as_u16()), (202, 202), "{held:?} {keyed:?}");
+    let paid = json!({ "status": "paid" }).to_string().into_bytes();
+    for order in [held.id(), keyed.id()] {
+        let path = format!("/orders/{order}/payment");
+        let answer = app.client.send(Method::PATCH, &path, &[], Some(paid.clone())).await.unwrap();
+        assert_eq!(answer.status, 202, "{answer:?}");
+    }
+    let cancelled = app.client.send(Method::DELETE, &format!("/orders/{}", held.id()), &[], None).await.unwrap();
+    assert_eq!(cancelled.status, 202, "{cancelled:?}");
+    database.mend();
+    let status = async |id: Uuid| app.client.get(&format!("/orders/{id}")).await.body["status"].clone();
+    tests::until("one is cancelled", async || status(held.id()).await == "cancelled").await;
+    tests::until("the other is paid", async || status(keyed.id()).await == "paid").await;
+    assert_eq!(app.client.stock(product).await, (7, 0));
     app.finish().await;
 }
 
