@@ -59,7 +59,10 @@ pub(crate) async fn ask(state: &State, account: Uuid, headers: &HeaderMap, actio
         let parts = match action {
             Action::ChangeOrder(change) => serde_json::to_vec(change),
             Action::ChangeStock(change) => serde_json::to_vec(change),
-            Action::PlaceOrder(_) | Action::CreateProduct(_) | Action::Expire(_) => Ok(Vec::new()),
+            Action::TransferStock(transfer) => serde_json::to_vec(transfer),
+            Action::PlaceOrder(_) | Action::CreateProduct(_) | Action::CreateVariant(_) | Action::Expire(_) => {
+                Ok(Vec::new())
+            }
         };
         hash_id("command", &[&parts.unwrap_or_default()])
     };

@@ -28,7 +28,8 @@ pub(crate) enum Error {
     UnsupportedMediaType,
     /// What was decided: not an error of the api.
     Refused(Receipt),
-    SkuTaken,
+    /// What is wrong is told by its kind alone.
+    Plain(&'static Kind),
     /// A change of an order that is not possible.
     Obstructed {
         order: Uuid,
@@ -41,7 +42,6 @@ pub(crate) enum Error {
         product: Option<Uuid>,
         outcome: StockOutcome,
     },
-    UnknownWarehouse,
     KeyReused,
     /// Accepted, and then not decidable.
     Failed {
@@ -97,36 +97,57 @@ impl Receipt {
 
     /// The kind of problem, a sentence, and the members that say why.
     pub(crate) fn tell(&self) -> (&'static Kind, String, Value) {
-        let (kind, detail, mut members) = match &self.refusal {
-            Refusal::UnknownProduct { product_ids } => (
-                &problems::UNKNOWN_PRODUCT,
-                format!("{} of the order's products are unknown.", product_ids.len()),
-                json!({ "productIds": product_ids }),
-            ),
-            Refusal::DeletedProduct { product_ids } => (
-                &problems::DELETED_PRODUCT,
-                format!("{} of the order's products are no longer sold.", product_ids.len()),
-                json!({ "productIds": product_ids }),
-            ),
-            Refusal::MixedCurrencies { currencies } => (
-                &problems::MIXED_CURRENCIES,
-                format!("The order's products are priced in {}.", currencies.join(", ")),
-                json!({ "currencies": currencies }),
-            ),
-            Refusal::TotalTooLarge => {
-                (&problems::TOTAL_TOO_LARGE, "The total is over 9,007,199,254,740,991.".to_owned(), json!({}))
-            }
-            Refusal::InsufficientStock { lines } => (
-                &problems::INSUFFICIENT_STOCK,
-                format!("{} of the order's lines asked for more than was available.", lines.len()),
-                json!({ "lines": lines }),
-            ),
-        };
+        let (kind, detail, mut members) = tell(&self.refusal);
         if let Value::Object(members) = &mut members {
             members.insert("partition".to_owned(), json!(self.partition));
             members.insert("sequence".to_owned(), json!(self.sequence));
         }
         (kind, detail, members)
+    }
+}
+
+/// The kind of problem that a refusal is, a sentence, and the members that say why.
+pub(crate) fn tell(refusal: &Refusal) -> (&'static Kind, String, Value) {
+    match refusal {
+        Refusal::UnknownProduct { product_ids } => (
+            &problems::UNKNOWN_PRODUCT,
+            format!("{} of the order's products are unknown.", product_ids.len()),
+            json!({ "productIds": product_ids }),
+        ),
+        Refusal::DeletedProduct { product_ids } => (
+            &problems::DELETED_PRODUCT,
+            format!("{} of the order's products are no longer sold.", product_ids.len()),
+            json!({ "productIds": product_ids }),
+        ),
+        Refusal::MixedCurrencies { currencies } => (
+            &problems::MIXED_CURRENCIES,
+            format!("The order's products are priced in {}.", currencies.join(", ")),
+            json!({ "currencies": currencies }),
+        ),
+        Refusal::TotalTooLarge => {
+            (&problems::TOTAL_TOO_LARGE, "The total is over 9,007,199,254,740,991.".to_owned(), json!({}))
+        }
+        Refusal::InsufficientStock { lines } => (
+            &problems::INSUFFICIENT_STOCK,
+            format!("{} of the order's lines asked for more than was available.", lines.len()),
+            json!({ "lines": lines }),
+        ),
+        Refusal::NoDelivery => (
+            &problems::NO_DELIVERY,
+            "The address is in no zone that is delivered to, or not for the order's currency.".to_owned(),
+            json!({}),
+        ),
+        Refusal::TotalChanged { expected, total } => (
+            &problems::TOTAL_CHANGED,
+            format!(
+                "{} {} was expected, {} {} it is.",
+                expected.amount,
+                expected.currency.as_str(),
+                total.amount,
+                total.currency.as_str()
+            ),
+            json!({ "expected": expected, "total": total }),
+        ),
     }
 }
 
@@ -170,8 +191,7 @@ impl Error {
                 (kind, told(None, json!({ "id": order, "orderStatus": status })))
             }
             Self::Stock { product, outcome } => stock_problem(*product, outcome),
-            Self::SkuTaken => (&problems::SKU_TAKEN, told(None, json!({}))),
-            Self::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, told(None, json!({}))),
+            Self::Plain(kind) => (kind, told(None, json!({}))),
             Self::KeyReused => (&problems::KEY_REUSED, told(None, json!({}))),
             Self::Failed { id } => (&problems::FAILED, told(None, json!({ "id": id }))),
             Self::NotAccepted { id, source } => {
@@ -234,7 +254,7 @@ fn stock_problem(product: Option<Uuid>, outcome: &StockOutcome) -> (&'static Kin
         StockOutcome::TooMuch { on_hand, reserved, version } => {
             (&problems::TOO_MUCH_STOCK, json!({ "onHand": on_hand, "reserved": reserved, "version": version }))
         }
-        StockOutcome::Changed { .. } => (&problems::INTERNAL, json!({})),
+        StockOutcome::Changed { .. } | StockOutcome::Transferred { .. } => (&problems::INTERNAL, json!({})),
     };
     (kind, Told { detail: None, members, retry: false })
 }

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -76,6 +77,27 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     })?;
     json.end().map_err(|error| Error::Malformed(FieldError::new("", error.to_string())))?;
     Ok(value)
+}
+
+/// A field that may be left out, to stay as it is, or be `null`, to be taken away.
+pub(crate) fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Two ids in the path.
+pub(crate) struct Ids(pub(crate) Uuid, pub(crate) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for Ids {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let not_found = || Error::NotFound("The address does not hold two ids.".to_owned());
+        let texts = Path::<(String, String)>::from_request_parts(parts, state).await.map_err(|_| not_found())?.0;
+        let id = |text: &str| Uuid::try_parse(text).map_err(|_| not_found());
+        Ok(Self(id(&texts.0)?, id(&texts.1)?))
+    }
 }
 
 /// An id in the path; what is no id is not found.

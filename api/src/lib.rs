@@ -10,6 +10,7 @@
 //! | `answer` | what the answers to commands have in common |
 //! | `error` | every error as a problem (RFC 9457) |
 //! | `checks` | what is wrong with a request of the expected shape, all at once |
+//! | `delivery` | where an order goes, as requests say it |
 //! | `page` | lists by pages |
 //! | `commands` | sending a command and waiting for what comes of it |
 //! | `recent` | idempotency keys that were just seen |
@@ -25,6 +26,7 @@ mod auth;
 mod checks;
 mod commands;
 pub mod config;
+mod delivery;
 mod error;
 mod extract;
 pub mod keys;

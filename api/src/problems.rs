@@ -34,8 +34,14 @@ kinds! {
         "See the `Allow` header.";
     INSUFFICIENT_STOCK = "insufficient-stock", 409, "Not enough stock",
         "`lines` says what was asked for and what was there when the order was decided. Order less, or later.";
+    TOTAL_CHANGED = "total-changed", 409, "The order comes to another total than was expected",
+        "A price, the tax or the delivery has changed. Show `total` to whoever pays, and order anew with it.";
     SKU_TAKEN = "sku-taken", 409, "Another product has this SKU",
-        "Choose another SKU.";
+        "Choose another SKU. That of a product that is no longer sold stays taken.";
+    NAME_TAKEN = "name-taken", 409, "Another category has this name",
+        "Choose another name, or use that category.";
+    CODE_TAKEN = "code-taken", 409, "Another warehouse has this code",
+        "Choose another code.";
     PAYMENT_TIMEOUT = "payment-timeout", 409, "The time to pay or to confirm is over",
         "What was reserved is available to others again: order anew. A payment that was captured is recorded for an operator.";
     ORDER_CANCELLED = "order-cancelled", 409, "It was cancelled",
@@ -60,6 +66,12 @@ kinds! {
         "Place one order per currency.";
     TOTAL_TOO_LARGE = "total-too-large", 422, "The total is more than an amount can hold",
         "Order less at once.";
+    NO_DELIVERY = "no-delivery", 422, "Nothing is delivered to this address",
+        "Deliver to another address, or ask the operator for zones and rates: see `GET /terms`.";
+    UNKNOWN_CATEGORY = "unknown-category", 422, "The category is unknown",
+        "Name a category that exists, or none.";
+    OTHER_CURRENCY = "other-currency", 422, "The product is priced in another currency",
+        "All variants of a product are priced in one currency, for ever: make another product.";
     UNKNOWN_WAREHOUSE = "unknown-warehouse", 422, "The warehouse is unknown",
         "Name a warehouse that exists, or none for the default one.";
     TOO_MUCH_STOCK = "too-much-stock", 422, "A stock row can't hold so much",

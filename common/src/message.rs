@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    Action, ChangeOrder, ChangeOutcome, ChangeStock, Command, CreateProduct, HoldTerms, Idempotency, Line, ON_HAND_MAX,
-    ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, StockOutcome, Timestamp, WINDOW_SECONDS_MAX, merge_lines,
+    AMOUNT_MAX, Action, ChangeOrder, ChangeOutcome, ChangeStock, Command, CreateProduct, CreateVariant, DeliveryWish,
+    HoldTerms, Idempotency, Line, Money, ON_HAND_MAX, ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, StockOutcome,
+    Timestamp, TransferStock, WINDOW_SECONDS_MAX, merge_lines,
 };
 
 /// A command with where to tell its outcome.
@@ -39,9 +40,15 @@ enum Wire {
     PlaceOrderV1(PlaceOrderV1),
     /// An order that reserves. Not a field of the above: a consumer of before would sell at once.
     HoldOrderV1(HoldOrderV1),
+    /// An order with a delivery, an expected total or agreed prices, which a consumer of before would not honour.
+    PlaceOrderV2(PlaceOrderV2),
     CreateProductV1(CreateProductV1),
+    /// A product in a category.
+    CreateProductV2(CreateProductV1),
+    CreateVariantV1(CreateVariantV1),
     ChangeOrderV1(ChangeOrderV1),
     ChangeStockV1(ChangeStockV1),
+    TransferStockV1(TransferStockV1),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +81,35 @@ struct HoldOrderV1 {
     customer_id: Option<String>,
     items: Vec<Line>,
     hold: HoldTerms,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PlaceOrderV2 {
+    head: Head,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_id: Option<String>,
+    items: Vec<Line>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<HoldTerms>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    delivery: Option<Box<DeliveryWish>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expected_total: Option<Money>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CreateVariantV1 {
+    head: Head,
+    variant: CreateVariant,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TransferStockV1 {
+    head: Head,
+    transfer: TransferStock,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,18 +147,29 @@ pub fn encode(queued: &Queued) -> Result<Vec<u8>, Unreadable> {
         reply_to,
     };
     let wire = match command.action {
-        Action::PlaceOrder(PlaceOrder { customer, lines, hold: None }) => {
-            Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id: customer, items: lines })
-        }
-        Action::PlaceOrder(PlaceOrder { customer, lines, hold: Some(hold) }) => {
-            Wire::HoldOrderV1(HoldOrderV1 { head, customer_id: customer, items: lines, hold })
+        Action::PlaceOrder(order) => place_order(head, order),
+        Action::CreateProduct(product) if product.category_id.is_some() => {
+            Wire::CreateProductV2(CreateProductV1 { head, product })
         }
         Action::CreateProduct(product) => Wire::CreateProductV1(CreateProductV1 { head, product }),
+        Action::CreateVariant(variant) => Wire::CreateVariantV1(CreateVariantV1 { head, variant }),
         Action::ChangeOrder(order) => Wire::ChangeOrderV1(ChangeOrderV1 { head, order }),
         Action::ChangeStock(stock) => Wire::ChangeStockV1(ChangeStockV1 { head, stock }),
+        Action::TransferStock(transfer) => Wire::TransferStockV1(TransferStockV1 { head, transfer }),
         Action::Expire(_) => return Err(Unreadable::Value("an expiry is never sent")),
     };
     Ok(serde_json::to_vec(&wire)?)
+}
+
+/// In the first version that tells all of it.
+fn place_order(head: Head, order: PlaceOrder) -> Wire {
+    let PlaceOrder { customer: customer_id, lines: items, hold, delivery, expected_total } = order;
+    let is_plain = delivery.is_none() && expected_total.is_none() && items.iter().all(|line| line.agreed.is_none());
+    match (is_plain, hold) {
+        (true, None) => Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id, items }),
+        (true, Some(hold)) => Wire::HoldOrderV1(HoldOrderV1 { head, customer_id, items, hold }),
+        (false, hold) => Wire::PlaceOrderV2(PlaceOrderV2 { head, customer_id, items, hold, delivery, expected_total }),
+    }
 }
 
 /// One message of several encoded commands.
@@ -182,19 +229,33 @@ pub fn open(bytes: &[u8]) -> Result<Opened, Unreadable> {
 fn decode(json: &str) -> Result<Queued, Unreadable> {
     let (head, action) = match serde_json::from_str(json)? {
         Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id, items }) => {
-            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: lines(items)?, hold: None }))
+            (head, Action::PlaceOrder(order(customer_id, items, None)?))
         }
         Wire::HoldOrderV1(HoldOrderV1 { head, customer_id, items, hold }) => {
-            if !(1..=WINDOW_SECONDS_MAX).contains(&hold.window_seconds) {
-                return Err(Unreadable::Value("a hold lasts 1 to 31,536,000 seconds"));
-            }
-            (head, Action::PlaceOrder(PlaceOrder { customer: customer_id, lines: lines(items)?, hold: Some(hold) }))
+            (head, Action::PlaceOrder(order(customer_id, items, Some(hold))?))
         }
-        Wire::CreateProductV1(CreateProductV1 { head, product }) => {
-            if product.stock < 0 || product.price.amount < 0 {
-                return Err(Unreadable::Value("a product's stock or price is negative"));
+        Wire::PlaceOrderV2(PlaceOrderV2 { head, customer_id, items, hold, delivery, expected_total }) => {
+            let order = PlaceOrder { delivery, expected_total, ..order(customer_id, items, hold)? };
+            (head, Action::PlaceOrder(order))
+        }
+        Wire::CreateProductV1(CreateProductV1 { head, product })
+        | Wire::CreateProductV2(CreateProductV1 { head, product }) => {
+            if !is_possible(product.stock, Some(product.price)) {
+                return Err(Unreadable::Value(IMPOSSIBLE));
             }
             (head, Action::CreateProduct(product))
+        }
+        Wire::CreateVariantV1(CreateVariantV1 { head, variant }) => {
+            if !is_possible(variant.stock, variant.price) {
+                return Err(Unreadable::Value(IMPOSSIBLE));
+            }
+            (head, Action::CreateVariant(variant))
+        }
+        Wire::TransferStockV1(TransferStockV1 { head, transfer }) => {
+            if !(1..=ON_HAND_MAX).contains(&transfer.quantity) || transfer.from_id == transfer.to_id {
+                return Err(Unreadable::Value("a transfer is of 1 or more, from one warehouse to another"));
+            }
+            (head, Action::TransferStock(transfer))
         }
         Wire::ChangeOrderV1(ChangeOrderV1 { head, order }) => (head, Action::ChangeOrder(order)),
         Wire::ChangeStockV1(ChangeStockV1 { head, stock }) => {
@@ -208,10 +269,26 @@ fn decode(json: &str) -> Result<Queued, Unreadable> {
     Ok(Queued { command: Command { id, account: account_id, accepted_at, idempotency, action }, reply_to })
 }
 
+const IMPOSSIBLE: &str = "a product's stock or price is negative or too large";
+
+fn is_possible(stock: i64, price: Option<Money>) -> bool {
+    (0..=ON_HAND_MAX).contains(&stock) && price.is_none_or(|price| (0..=AMOUNT_MAX).contains(&price.amount))
+}
+
+fn order(customer: Option<String>, items: Vec<Line>, hold: Option<HoldTerms>) -> Result<PlaceOrder, Unreadable> {
+    if hold.is_some_and(|hold| !(1..=WINDOW_SECONDS_MAX).contains(&hold.window_seconds)) {
+        return Err(Unreadable::Value("a hold lasts 1 to 31,536,000 seconds"));
+    }
+    Ok(PlaceOrder { customer, lines: lines(items)?, hold, delivery: None, expected_total: None })
+}
+
 /// The lines of an order as the core expects them, whoever has written the message.
 fn lines(items: Vec<Line>) -> Result<Vec<Line>, Unreadable> {
     if items.is_empty() || items.len() > ORDER_LINES_MAX || items.iter().any(|line| line.quantity < 1) {
         return Err(Unreadable::Value("an order has 1 to 100 lines of 1 or more"));
+    }
+    if items.iter().any(|line| line.agreed.is_some_and(|price| !(0..=AMOUNT_MAX).contains(&price.amount))) {
+        return Err(Unreadable::Value("a price that was agreed is negative or too large"));
     }
     merge_lines(items).ok_or(Unreadable::Value("an order's quantities add up to more than 2,147,483,647"))
 }

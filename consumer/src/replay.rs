@@ -45,7 +45,8 @@ pub struct Difference {
 /// Where the database is away.
 pub async fn replay(connection: &mut PgConnection, partition: u16) -> db::Result<Replay> {
     let mut again = Again { replay: Replay { partition, ..Replay::default() }, changed: BTreeMap::new() };
-    let mut log = log::read(connection, partition)?;
+    let terms = db::terms::all(connection).await?;
+    let mut log = log::read(connection, partition, &terms)?;
     while let Some(recorded) = log.try_next().await? {
         again.decide(recorded);
     }
@@ -142,7 +143,7 @@ fn tell_stock(row: &StockChange) -> String {
 /// A decision in a few words.
 fn tell(decision: &Decision) -> String {
     match decision {
-        Decision::Order(Outcome::Confirmed(Confirmed { items, total, hold })) => {
+        Decision::Order(Outcome::Confirmed(Confirmed { items, total, hold, .. })) => {
             let quantity: i64 = items.iter().map(|item| i64::from(item.quantity)).sum();
             let done = if hold.is_some() { "reserved" } else { "confirmed" };
             format!("{done}: {} lines, {quantity} pieces, {} {}", items.len(), total.amount, total.currency.as_str())
@@ -152,6 +153,10 @@ fn tell(decision: &Decision) -> String {
             Refusal::DeletedProduct { .. } => "refused: deleted product".to_owned(),
             Refusal::MixedCurrencies { .. } => "refused: mixed currencies".to_owned(),
             Refusal::TotalTooLarge => "refused: total too large".to_owned(),
+            Refusal::NoDelivery => "refused: no delivery".to_owned(),
+            Refusal::TotalChanged { expected, total } => {
+                format!("refused: {} expected, {}", expected.amount, total.amount)
+            }
             Refusal::InsufficientStock { lines } => {
                 let line = |line: &common::domain::ShortLine| {
                     format!("{} of {}", line.requested, line.on_hand - line.reserved)
@@ -162,8 +167,7 @@ fn tell(decision: &Decision) -> String {
         Decision::Product(ProductOutcome::Created { stock_version }, _) => {
             format!("created, stock at version {stock_version}")
         }
-        Decision::Product(ProductOutcome::SkuTaken, _) => "refused: SKU taken".to_owned(),
-        Decision::Product(ProductOutcome::UnknownWarehouse, _) => "refused: unknown warehouse".to_owned(),
+        Decision::Product(outcome, _) => format!("refused: {outcome:?}"),
         Decision::Change(outcome, moved) => format!("{outcome:?}, {} movements", moved.len()),
         Decision::Stock(outcome, _) => format!("{outcome:?}"),
         Decision::Expired(changed, moved) => format!("{} expired, {} movements", changed.len(), moved.len()),

@@ -68,6 +68,7 @@ pub(crate) async fn load(
                 price: Money { amount: price, currency: Currency::try_from("EUR")? },
                 stock,
                 warehouse_id: DEFAULT_WAREHOUSE,
+                category_id: None,
             }),
         };
         let bytes = message::encode(&Queued { command, reply_to: None })?;

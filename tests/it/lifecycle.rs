@@ -236,7 +236,7 @@ async fn a_reservation_is_an_order_once_it_is_confirmed_at_the_price_of_then() {
     assert_eq!(first, 1, "it becomes an order once: {answers:?}");
     for answer in &answers {
         assert_eq!(answer.header("location"), Some(format!("/orders/{id}").as_str()), "and it is the same for all");
-        assert_eq!(answer.body["total"]["amount"], 4_000, "at the price of when it was reserved");
+        assert_eq!(answer.body["subtotal"]["amount"], 4_000, "at the price of when it was reserved");
     }
     assert_eq!(app.client.stock(product).await, (6, 0));
     let confirmed = app.client.get(&format!("/reservations/{id}")).await.body;

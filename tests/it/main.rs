@@ -5,8 +5,10 @@
 mod accounts;
 mod backpressure;
 mod bad_input;
+mod catalogue;
 mod cluster;
 mod dead_letters;
+mod delivery;
 mod exactly_once;
 mod expiry;
 mod idempotency;
@@ -21,3 +23,4 @@ mod payments;
 mod resize;
 mod setup;
 mod stock;
+mod warehouses;

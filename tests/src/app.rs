@@ -241,12 +241,34 @@ impl TestApp {
         sqlx::raw_sql(sqlx::AssertSqlSafe(ahead)).execute(&mut self.database().await).await.unwrap();
     }
 
-    /// One more warehouse.
+    /// One more warehouse, in the zone of the first.
     pub async fn warehouse(&self, code: &str) -> Uuid {
-        let id = Uuid::new_v4();
-        let insert = sqlx::query("INSERT INTO warehouses (id, code, name) VALUES ($1, $2, $2)");
-        insert.bind(id).bind(code).execute(&mut self.database().await).await.unwrap();
-        id
+        self.warehouse_in(code, 1).await
+    }
+
+    /// One more warehouse.
+    pub async fn warehouse_in(&self, code: &str, zone: u16) -> Uuid {
+        let body = json!({ "code": code, "name": code, "zone": zone });
+        let answer = self.operator.post("/warehouses", &[], &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.id()
+    }
+
+    /// A variant of a product, with stock in the default warehouse.
+    pub async fn variant(&self, product: Uuid, size: &str, stock: i64) -> Uuid {
+        let sku = Uuid::new_v4().to_string();
+        let body = json!({ "sku": sku, "options": { "size": size }, "stock": stock });
+        let headers = [("prefer", "wait=30"), ("idempotency-key", sku.as_str())];
+        let answer = self.operator.post(&format!("/products/{product}/variants"), &headers, &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.id()
+    }
+
+    /// Puts stock of a product into a warehouse.
+    pub async fn restore(&self, product: Uuid, warehouse: Uuid, quantity: i64) {
+        let body = json!({ "productId": product, "warehouseId": warehouse, "qty": quantity });
+        let answer = self.operator.post("/stock/restore", &[("prefer", "wait=30")], &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     /// Makes the test's database refuse every write, or take them again, on all connections.

@@ -1,8 +1,10 @@
 //! Every address that the api answers: one folder per noun, one file per verb.
 
+mod categories;
 mod commands;
 mod customers;
 mod figures;
+mod fulfillment;
 mod health;
 mod orders;
 mod payments;
@@ -10,6 +12,9 @@ mod problems;
 mod products;
 mod reservations;
 mod stock;
+mod terms;
+mod variants;
+mod warehouses;
 
 use std::sync::Arc;
 
@@ -34,6 +39,7 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/stock/adjust", post(stock::change::adjust))
         .route("/stock/deduct", post(stock::change::deduct))
         .route("/stock/restore", post(stock::change::restore))
+        .route("/stock/transfer", post(stock::transfer::handle))
         .route("/stock/movements", get(stock::movements::handle))
         .route("/payments/unapplied", get(payments::list::handle))
         .route("/payments/unapplied/{id}", patch(payments::resolve::handle))
@@ -41,8 +47,22 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/figures", get(figures::show))
         .route("/metrics", get(figures::metrics))
         .route("/products", post(products::create::handle).get(products::list::handle))
-        .route("/products/{id}", get(products::show::handle))
+        .route(
+            "/products/{id}",
+            get(products::show::handle).patch(products::change::handle).delete(products::delete::handle),
+        )
         .route("/products/{id}/stock", get(products::stock::handle))
+        .route("/products/{id}/variants", post(variants::create::handle))
+        .route("/products/{id}/variants/{variantId}", patch(variants::change::handle).delete(variants::delete::handle))
+        .route("/categories", post(categories::create::handle).get(categories::list::handle))
+        .route(
+            "/categories/{id}",
+            get(categories::show::handle).patch(categories::rename::handle).delete(categories::delete::handle),
+        )
+        .route("/warehouses", post(warehouses::create::handle).get(warehouses::list::handle))
+        .route("/warehouses/{id}", get(warehouses::show::handle).patch(warehouses::change::handle))
+        .route("/terms", get(terms::show::handle).put(terms::put::handle))
+        .route("/fulfillment/check", post(fulfillment::check::handle))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/problems", get(problems::list))

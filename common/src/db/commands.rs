@@ -48,7 +48,9 @@ fn body(action: &Action) -> Result<Value> {
     Ok(match action {
         Action::CreateProduct(product) => json!({ "CreateProductV1": product }),
         Action::ChangeOrder(order) => json!({ "ChangeOrderV1": order }),
+        Action::CreateVariant(variant) => json!({ "CreateVariantV1": variant }),
         Action::ChangeStock(stock) => json!({ "ChangeStockV1": stock }),
+        Action::TransferStock(transfer) => json!({ "TransferStockV1": transfer }),
         Action::Expire(expire) => json!({ "ExpireV1": expire }),
         Action::PlaceOrder(_) => return Err(Error::Corrupt("an order is not kept as a command")),
     })
@@ -165,9 +167,9 @@ impl TryFrom<Row> for StoredCommand {
 
     fn try_from(row: Row) -> Result<Self> {
         let outcome = match row.kind.as_str() {
-            "CreateProductV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Product),
+            "CreateProductV1" | "CreateVariantV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Product),
             "ChangeOrderV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Change),
-            "ChangeStockV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Stock),
+            "ChangeStockV1" | "TransferStockV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Stock),
             "ExpireV1" => {
                 let count = row.outcome["count"].as_u64().and_then(|count| usize::try_from(count).ok());
                 Ok(CommandOutcome::Expired(count.ok_or(Error::Corrupt("an expiry's count"))?))

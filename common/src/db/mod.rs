@@ -5,6 +5,7 @@
 //! where it begins and ends.
 
 pub mod accounts;
+pub mod categories;
 pub mod commands;
 pub mod consumers;
 pub mod customers;
@@ -19,7 +20,9 @@ pub mod products;
 pub mod reservations;
 pub mod setup;
 pub mod stock;
+pub mod terms;
 pub mod verify;
+pub mod warehouses;
 
 use std::str::FromStr as _;
 use std::time::Duration;

@@ -141,7 +141,7 @@ pub async fn due_of(
 pub async fn next_due(connection: &mut PgConnection, from: Option<Timestamp>) -> Result<Moment> {
     let moment = query_as!(
         Moment,
-        r#"SELECT business_time() AS "now!",
+        r#"SELECT business_time() AS "now!", (SELECT max(version) FROM terms) AS "terms!",
                   (SELECT min(due_at) FROM reservations
                    WHERE line = 0 AND allocation = 0 AND due_at >= COALESCE($1::timestamptz, '-infinity')) AS due"#,
         from

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sqlx::types::Json;
 use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
-use super::{Error, Result};
-use crate::domain::{Currency, Money, StockChange, StockLevel, StockView, VariantView};
+use super::{Error, Result, warehouses};
+use crate::domain::{Currency, Money, Site, StockChange, StockLevel, StockView, Timestamp, VariantView, variant_name};
 
 /// Locks every stock row of these variants, ordered by variant and warehouse so that no two batches deadlock, and reads
 /// what their catalogue says.
@@ -15,25 +16,14 @@ use crate::domain::{Currency, Money, StockChange, StockLevel, StockView, Variant
 /// # Errors
 /// Where the database is away or a lock is not to be had in time.
 pub async fn lock(connection: &mut PgConnection, variants: &[Uuid]) -> Result<StockView> {
-    struct Row {
-        variant_id: Uuid,
-        warehouse_id: Uuid,
-        on_hand: i64,
-        reserved: i64,
-        version: i64,
-        product_id: Uuid,
-        sku: String,
-        name: String,
-        price_amount: i64,
-        currency: String,
-        deleted: bool,
-    }
     let rows = query_as!(
         Row,
-        r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version,
-                v.product_id, v.sku, v.price_amount, v.currency, p.name,
+        r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.closed_at,
+                v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
+                v.options AS "options: Json<BTreeMap<String, String>>",
                 (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!"
          FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
+              JOIN variants d ON d.id = v.product_id JOIN warehouses w ON w.id = s.warehouse_id
          WHERE s.variant_id = ANY($1)
          ORDER BY s.variant_id, s.warehouse_id
          FOR UPDATE OF s"#,
@@ -41,32 +31,75 @@ pub async fn lock(connection: &mut PgConnection, variants: &[Uuid]) -> Result<St
     )
     .fetch_all(connection)
     .await?;
+    view(rows)
+}
+
+/// The same, not locked: as it is now, and may be no more in a moment.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn look(connection: &mut PgConnection, variants: &[Uuid]) -> Result<StockView> {
+    let rows = query_as!(
+        Row,
+        r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.closed_at,
+                v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
+                v.options AS "options: Json<BTreeMap<String, String>>",
+                (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!"
+         FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
+              JOIN variants d ON d.id = v.product_id JOIN warehouses w ON w.id = s.warehouse_id
+         WHERE s.variant_id = ANY($1)
+         ORDER BY s.variant_id, s.warehouse_id"#,
+        variants
+    )
+    .fetch_all(connection)
+    .await?;
+    view(rows)
+}
+
+struct Row {
+    variant_id: Uuid,
+    warehouse_id: Uuid,
+    on_hand: i64,
+    reserved: i64,
+    version: i64,
+    zone: i16,
+    closed_at: Option<Timestamp>,
+    product_id: Uuid,
+    sku: String,
+    name: String,
+    options: Json<BTreeMap<String, String>>,
+    price_amount: i64,
+    currency: String,
+    deleted: bool,
+}
+
+impl Row {
+    fn level(&self) -> Result<StockLevel> {
+        let site = Site { zone: warehouses::zone(self.zone)?, open: self.closed_at.is_none() };
+        let Self { warehouse_id: warehouse, on_hand, reserved, version, .. } = *self;
+        Ok(StockLevel { warehouse, site, on_hand, reserved, version })
+    }
+}
+
+/// Of rows that are sorted by variant and warehouse.
+fn view(rows: Vec<Row>) -> Result<StockView> {
     let mut view = StockView::default();
     let mut rows = rows.into_iter().peekable();
     while let Some(row) = rows.next() {
         let id = row.variant_id;
         let currency = Currency::try_from(row.currency.as_str()).map_err(|_| Error::Corrupt("a price's currency"))?;
-        let mut variant = VariantView {
+        let mut levels = vec![row.level()?];
+        while let Some(next) = rows.next_if(|next| next.variant_id == id) {
+            levels.push(next.level()?);
+        }
+        let variant = VariantView {
             product: row.product_id,
-            name: Arc::from(row.name),
+            name: Arc::from(variant_name(&row.name, &row.options)),
             sku: Arc::from(row.sku),
             price: Money { amount: row.price_amount, currency },
             deleted: row.deleted,
-            levels: vec![StockLevel {
-                warehouse: row.warehouse_id,
-                on_hand: row.on_hand,
-                reserved: row.reserved,
-                version: row.version,
-            }],
+            levels,
         };
-        while let Some(next) = rows.next_if(|next| next.variant_id == id) {
-            variant.levels.push(StockLevel {
-                warehouse: next.warehouse_id,
-                on_hand: next.on_hand,
-                reserved: next.reserved,
-                version: next.version,
-            });
-        }
         view.insert(id, variant);
     }
     Ok(view)
@@ -131,21 +164,22 @@ pub async fn rows(connection: &mut PgConnection, variants: &[Uuid]) -> Result<Ve
     Ok(rows.fetch_all(connection).await?)
 }
 
-/// What some variants have over all warehouses, on hand and available, not locked.
+/// What some variants have over all open warehouses, on hand and available, not locked.
 ///
 /// # Errors
 /// Where the database is away.
 pub async fn sums(connection: &mut PgConnection, variants: &[Uuid]) -> Result<BTreeMap<Uuid, Sum>> {
     let rows = query!(
         r#"SELECT variant_id, sum(on_hand)::bigint AS "on_hand!", sum(on_hand - reserved)::bigint AS "available!"
-           FROM stock WHERE variant_id = ANY($1) GROUP BY 1"#,
+           FROM stock WHERE variant_id = ANY($1)
+             AND warehouse_id NOT IN (SELECT id FROM warehouses WHERE closed_at IS NOT NULL) GROUP BY 1"#,
         variants
     );
     let rows = rows.fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.variant_id, Sum { on_hand: row.on_hand, available: row.available })).collect())
 }
 
-/// What a variant has over all warehouses.
+/// What a variant has over all open warehouses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum {
     pub on_hand: i64,
@@ -180,14 +214,6 @@ pub async fn of_product(connection: &mut PgConnection, product: Uuid) -> Result<
     .fetch_all(connection)
     .await?;
     Ok((!levels.is_empty()).then_some(levels))
-}
-
-/// Ids of all warehouses.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn warehouses(connection: &mut PgConnection) -> Result<std::collections::BTreeSet<Uuid>> {
-    Ok(query!("SELECT id FROM warehouses").fetch_all(connection).await?.into_iter().map(|row| row.id).collect())
 }
 
 pub(super) fn expect_rows(table: &'static str, expected: usize, written: u64) -> Result<()> {

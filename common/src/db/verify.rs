@@ -186,11 +186,13 @@ async fn orders(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> R
         connection,
         "I-4",
         "an order holds less or more than its total says",
-        r#"SELECT format('order %s: total %s, items of %s', o.id, COALESCE(o.total_amount::text, 'none'),
+        r#"SELECT format('order %s: total %s, of it tax %s and delivery %s, items of %s', o.id, COALESCE(o.total_amount::text, 'none'),
+                         o.tax_amount, COALESCE(o.delivery ->> 'cost', '0'),
                          COALESCE(h.amount::text, 'none')) AS "example!", count(*) OVER () AS "rows!"
            FROM orders o LEFT JOIN (SELECT order_id, sum(quantity * unit_amount::numeric) AS amount FROM order_items
                                     GROUP BY 1) h ON h.order_id = o.id
-           WHERE o.total_amount IS DISTINCT FROM h.amount ORDER BY 1 LIMIT $1"#
+           WHERE o.total_amount IS DISTINCT FROM h.amount + o.tax_amount + COALESCE((o.delivery ->> 'cost')::bigint, 0)
+           ORDER BY 1 LIMIT $1"#
     );
     check!(
         findings,
@@ -284,10 +286,11 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
         connection,
         "I-9",
         "a SKU is refused as taken that no product has",
-        r#"SELECT format('command %s: %s', c.id, c.body -> 'CreateProductV1' ->> 'sku') AS "example!",
-                  count(*) OVER () AS "rows!"
-           FROM commands c WHERE c.outcome ->> 'result' = 'sku-taken'
-             AND NOT EXISTS (SELECT FROM variants v WHERE v.sku = c.body -> 'CreateProductV1' ->> 'sku')
+        r#"SELECT format('command %s: %s', id, sku) AS "example!", count(*) OVER () AS "rows!"
+           FROM (SELECT id, COALESCE(body -> 'CreateProductV1', body -> 'CreateVariantV1') ->> 'sku' AS sku FROM commands
+                 WHERE outcome ->> 'result' = 'sku-taken') c
+           WHERE NOT EXISTS (SELECT FROM variants v WHERE v.sku = c.sku)
+             AND NOT EXISTS (SELECT FROM variants v WHERE c.sku = ANY(v.former_skus))
            ORDER BY 1 LIMIT $1"#
     );
     Ok(())

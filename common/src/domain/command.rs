@@ -1,12 +1,13 @@
 //! What clients and operators ask for. Everything that changes stock is a [`Command`].
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Change, HoldKind, Money, Timestamp};
+use super::{Change, DeliveryWish, HoldKind, Money, Timestamp};
 
 /// One request, accepted and waiting to be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +33,10 @@ pub struct Idempotency {
 pub enum Action {
     PlaceOrder(PlaceOrder),
     CreateProduct(CreateProduct),
+    CreateVariant(CreateVariant),
     ChangeOrder(ChangeOrder),
     ChangeStock(ChangeStock),
+    TransferStock(TransferStock),
     /// Made by a writer itself: the time of these orders' holds is over.
     Expire(Expire),
 }
@@ -46,6 +49,10 @@ pub struct PlaceOrder {
     pub lines: Vec<Line>,
     /// To reserve, and not to sell at once.
     pub hold: Option<HoldTerms>,
+    /// To be delivered, and not picked up, sent by mail or used at the door.
+    pub delivery: Option<Box<DeliveryWish>>,
+    /// Refused if it comes to anything else.
+    pub expected_total: Option<Money>,
 }
 
 /// What a hold is for, and how long it lasts from its decision on.
@@ -65,6 +72,9 @@ pub struct Line {
     /// At least 1.
     #[serde(rename = "qty")]
     pub quantity: i32,
+    /// The price of a piece that was agreed before; else it is that of the catalogue at the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<Money>,
 }
 
 impl PlaceOrder {
@@ -83,6 +93,25 @@ pub struct CreateProduct {
     pub sku: Arc<str>,
     pub description: Option<String>,
     pub price: Money,
+    /// Opening stock, at least 0.
+    pub stock: i64,
+    pub warehouse_id: Uuid,
+    /// It is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category_id: Option<Uuid>,
+}
+
+/// Another variant of a product that is there, with its opening stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateVariant {
+    pub product_id: Uuid,
+    pub sku: Arc<str>,
+    /// What tells it from others of its product: `size`, `colour`.
+    pub options: BTreeMap<String, String>,
+    /// Where it differs from the product's: in the same currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Money>,
     /// Opening stock, at least 0.
     pub stock: i64,
     pub warehouse_id: Uuid,
@@ -108,6 +137,21 @@ pub struct ChangeStock {
     pub warehouse_id: Uuid,
     pub kind: StockChangeKind,
     /// What is added, or where negative taken: never 0, and of the sign that its kind has.
+    pub quantity: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An operator's move of stock from one warehouse to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransferStock {
+    pub product_id: Uuid,
+    pub variant_id: Uuid,
+    pub from_id: Uuid,
+    /// Another one.
+    pub to_id: Uuid,
+    /// At least 1.
     pub quantity: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -159,7 +203,9 @@ impl Command {
             Action::PlaceOrder(order) => Belongs::ToProduct(order.leading_product()),
             Action::CreateProduct(_) => Belongs::ToProduct(self.id),
             Action::ChangeOrder(change) => Belongs::ToOrder(change.order_id),
+            Action::CreateVariant(variant) => Belongs::ToProduct(variant.product_id),
             Action::ChangeStock(change) => Belongs::ToProduct(change.product_id),
+            Action::TransferStock(transfer) => Belongs::ToProduct(transfer.product_id),
             Action::Expire(expire) => Belongs::ToOrder(expire.order_ids.first().copied().unwrap_or_default()),
         }
     }
@@ -170,7 +216,10 @@ impl Command {
         let (lines, other) = match &self.action {
             Action::PlaceOrder(order) => (order.lines.as_slice(), None),
             Action::CreateProduct(_) => (&[][..], Some((self.id, 0))),
+            // A product's default variant has its id.
+            Action::CreateVariant(variant) => (&[][..], Some((variant.product_id, 0))),
             Action::ChangeStock(change) => (&[][..], Some((change.variant_id, (-change.quantity).max(0)))),
+            Action::TransferStock(transfer) => (&[][..], Some((transfer.variant_id, transfer.quantity))),
             Action::ChangeOrder(_) | Action::Expire(_) => (&[][..], None),
         };
         lines.iter().map(|line| (line.variant_id, i64::from(line.quantity))).chain(other)
@@ -182,7 +231,11 @@ impl Command {
         match &self.action {
             Action::ChangeOrder(change) => std::slice::from_ref(&change.order_id),
             Action::Expire(expire) => &expire.order_ids,
-            Action::PlaceOrder(_) | Action::CreateProduct(_) | Action::ChangeStock(_) => &[],
+            Action::PlaceOrder(_)
+            | Action::CreateProduct(_)
+            | Action::CreateVariant(_)
+            | Action::ChangeStock(_)
+            | Action::TransferStock(_) => &[],
         }
     }
 }
@@ -190,20 +243,20 @@ impl Command {
 /// Adds up lines of the same variant, sorted by product and variant: the fixed order in which partitions are chosen and
 /// rows are locked. Checked one by one, two lines of one product would oversell.
 ///
-/// Answers `None` where a sum is more than a quantity can be (2,147,483,647).
+/// A price that was agreed is that of the first of the lines. Answers `None` where a sum is more than a quantity can be (2,147,483,647).
 #[must_use]
 pub fn merge_lines(lines: impl IntoIterator<Item = Line>) -> Option<Vec<Line>> {
-    let mut quantities = BTreeMap::<(Uuid, Uuid), i32>::new();
+    let mut merged = BTreeMap::<(Uuid, Uuid), Line>::new();
     for line in lines {
-        let quantity = quantities.entry((line.product_id, line.variant_id)).or_default();
-        *quantity = quantity.checked_add(line.quantity)?;
+        match merged.entry((line.product_id, line.variant_id)) {
+            Entry::Vacant(entry) => drop(entry.insert(line)),
+            Entry::Occupied(mut entry) => {
+                let sum = entry.get_mut();
+                sum.quantity = sum.quantity.checked_add(line.quantity)?;
+            }
+        }
     }
-    Some(
-        quantities
-            .into_iter()
-            .map(|((product_id, variant_id), quantity)| Line { product_id, variant_id, quantity })
-            .collect(),
-    )
+    Some(merged.into_values().collect())
 }
 
 #[cfg(test)]
@@ -211,7 +264,7 @@ mod tests {
     use super::*;
 
     fn line(product: u128, quantity: i32) -> Line {
-        Line { product_id: Uuid::from_u128(product), variant_id: Uuid::from_u128(product), quantity }
+        Line { product_id: Uuid::from_u128(product), variant_id: Uuid::from_u128(product), quantity, agreed: None }
     }
 
     #[test]

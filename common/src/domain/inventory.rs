@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, ChangeStock, Movement, ON_HAND_MAX, StockChangeKind, View};
+use super::{Cause, ChangeStock, Movement, ON_HAND_MAX, StockChangeKind, TransferStock, View};
 
-/// What came of a [`ChangeStock`]. Where several refusals hold, the first of this list is told.
+/// What came of a [`ChangeStock`] or a [`TransferStock`]. Where several refusals hold, the first of this list is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum StockOutcome {
@@ -13,6 +13,11 @@ pub enum StockOutcome {
         on_hand: i64,
         reserved: i64,
         version: i64,
+    },
+    /// Both rows afterwards.
+    Transferred {
+        from: Row,
+        to: Row,
     },
     UnknownProduct,
     UnknownWarehouse,
@@ -31,6 +36,15 @@ pub enum StockOutcome {
     },
 }
 
+/// A stock row as an outcome tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    pub on_hand: i64,
+    pub reserved: i64,
+    pub version: i64,
+}
+
 pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Movement>) -> StockOutcome {
     let ChangeStock { variant_id: variant, warehouse_id: warehouse, quantity, .. } = *change;
     match view.stock.variant(variant) {
@@ -39,7 +53,7 @@ pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Move
     }
     let Some(level) = view.stock.level(variant, warehouse) else {
         // What is added to has a row; of what has none there is nothing to take.
-        let known = view.warehouses.contains(&warehouse) && quantity < 0;
+        let known = view.warehouses.contains_key(&warehouse) && quantity < 0;
         let requested = quantity.saturating_neg();
         let short = StockOutcome::Short { requested, on_hand: 0, reserved: 0, version: 0 };
         return if known { short } else { StockOutcome::UnknownWarehouse };
@@ -59,4 +73,37 @@ pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Move
     };
     moved.push(Movement { variant, warehouse, version, cause, on_hand: quantity, reserved: 0, order: None });
     StockOutcome::Changed { on_hand: on_hand + quantity, reserved, version }
+}
+
+/// Refused as taking it away from the one warehouse would be, then as adding it to the other would be.
+pub(super) fn transfer(view: &mut View, transfer: &TransferStock, moved: &mut Vec<Movement>) -> StockOutcome {
+    let TransferStock { variant_id: variant, from_id, to_id, quantity, .. } = *transfer;
+    match view.stock.variant(variant) {
+        Some(known) if known.product == transfer.product_id => {}
+        Some(_) | None => return StockOutcome::UnknownProduct,
+    }
+    // Where a warehouse is known, so is its row: it is opened before.
+    let (Some(from), Some(to)) = (view.stock.level(variant, from_id), view.stock.level(variant, to_id)) else {
+        return StockOutcome::UnknownWarehouse;
+    };
+    if from.available() < quantity {
+        let (on_hand, reserved, version) = (from.on_hand, from.reserved, from.version);
+        return StockOutcome::Short { requested: quantity, on_hand, reserved, version };
+    }
+    if to.on_hand.saturating_add(quantity) > ON_HAND_MAX {
+        return StockOutcome::TooMuch { on_hand: to.on_hand, reserved: to.reserved, version: to.version };
+    }
+    for (warehouse, on_hand) in [(from_id, -quantity), (to_id, quantity)] {
+        let version = view.stock.change(variant, warehouse, on_hand, 0).unwrap_or_default();
+        let cause = Cause::Transferred;
+        moved.push(Movement { variant, warehouse, version, cause, on_hand, reserved: 0, order: None });
+    }
+    let row = |warehouse| {
+        view.stock.level(variant, warehouse).map_or(Row { on_hand: 0, reserved: 0, version: 0 }, |level| Row {
+            on_hand: level.on_hand,
+            reserved: level.reserved,
+            version: level.version,
+        })
+    };
+    StockOutcome::Transferred { from: row(from_id), to: row(to_id) }
 }

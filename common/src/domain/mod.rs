@@ -7,6 +7,7 @@
 //! **Architecture invariant**: a refusal is a `Decision`, never an `Err`; there is nothing here that can fail.
 
 mod allocate;
+mod catalogue;
 mod change;
 mod command;
 mod decide;
@@ -17,16 +18,19 @@ mod model;
 mod money;
 mod movement;
 mod order;
+mod quote;
 mod stock;
+mod terms;
 
-pub use allocate::{Piece, allocate};
+pub use allocate::{Piece, Wanted, allocate, offered};
+pub use catalogue::variant_name;
 pub use change::{ChangeOutcome, Changed};
 pub use command::{
-    Action, Belongs, ChangeOrder, ChangeStock, Command, CreateProduct, Expire, HoldTerms, Idempotency, Line,
-    PlaceOrder, StockChangeKind, merge_lines,
+    Action, Belongs, ChangeOrder, ChangeStock, Command, CreateProduct, CreateVariant, Expire, HoldTerms, Idempotency,
+    Line, PlaceOrder, StockChangeKind, TransferStock, merge_lines,
 };
 pub use decide::{Decision, View, decide};
-pub use inventory::StockOutcome;
+pub use inventory::{Row, StockOutcome};
 pub use lifecycle::{CancelReason, Change, Effect, Hold, HoldKind, Led, Obstacle, Payment, Standing, State, Tracking};
 pub use money::{Currency, Money, UnknownCurrency};
 pub use movement::{Cause, Movement};
@@ -34,7 +38,12 @@ pub use order::{
     Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenLine, SeenVersion,
     ShortLine, Since,
 };
-pub use stock::{StockChange, StockLevel, StockView, VariantView};
+pub use quote::quote;
+pub use stock::{Site, StockChange, StockLevel, StockView, VariantView};
+pub use terms::{
+    Address, Amounts, DELIVERY_DAYS_MAX, Day, Delivery, DeliveryMode, DeliveryTier, DeliveryWish, Rate, Rates,
+    TAX_BASIS_POINTS_MAX, Terms, ZONE_MAX, day,
+};
 
 /// Longest time that stock is reserved for an order, in seconds: 365 days.
 pub const WINDOW_SECONDS_MAX: u32 = 365 * 86_400;

@@ -1,7 +1,7 @@
 //! Random lives of orders against a model that knows no warehouses, no versions and no ledger: only how many pieces of each
 //! product there are, how many of them are reserved, and what each order is called.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -164,11 +164,13 @@ impl Core {
             now: Timestamp::UNIX_EPOCH,
             stock: StockView::default(),
             orders: BTreeMap::new(),
-            warehouses: BTreeSet::new(),
+            warehouses: BTreeMap::new(),
+            terms: std::sync::Arc::default(),
         };
         for (n, levels) in stock.iter().enumerate() {
             let level = |(warehouse, on_hand): (&Uuid, &i64)| StockLevel {
                 warehouse: *warehouse,
+                site: Site { zone: 1, open: true },
                 on_hand: *on_hand,
                 reserved: 0,
                 version: 0,
@@ -198,6 +200,7 @@ impl Core {
                     customer_id: None,
                     partition: 0,
                     sequence: 0,
+                    terms: 0,
                     accepted_at,
                     decided_at: accepted_at,
                     outcome: outcome.clone(),
@@ -219,11 +222,15 @@ impl Core {
             product_id: product(*n),
             variant_id: product(*n),
             quantity: *quantity,
+            agreed: None,
         };
         let lines = merge_lines(lines.iter().map(line)).expect("small quantities");
         let hold = hold.map(|(kind, window_seconds)| HoldTerms { kind, window_seconds });
         let id = Uuid::from_u128(1_000 + u128::try_from(self.orders.len()).expect("small"));
-        self.decide(id, Action::PlaceOrder(PlaceOrder { customer: None, lines, hold }));
+        self.decide(
+            id,
+            Action::PlaceOrder(PlaceOrder { customer: None, lines, hold, delivery: None, expected_total: None }),
+        );
     }
 
     fn change(&mut self, order: usize, change: Change) -> bool {

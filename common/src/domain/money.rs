@@ -11,7 +11,7 @@ pub struct Money {
 }
 
 /// An ISO 4217 alphabetic code: three upper-case ASCII letters. That the code is assigned is not checked.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 

@@ -34,6 +34,8 @@ pub enum Cause {
     Expired,
     /// What was sold was cancelled.
     Restocked,
+    /// Moved to or from another warehouse.
+    Transferred,
 }
 
 impl Cause {
@@ -49,6 +51,7 @@ impl Cause {
             Cause::Released => "released",
             Cause::Expired => "expired",
             Cause::Restocked => "restocked",
+            Cause::Transferred => "transferred",
         }
     }
 }
@@ -57,7 +60,7 @@ impl TryFrom<&str> for Cause {
     type Error = ();
 
     fn try_from(text: &str) -> Result<Self, ()> {
-        const ALL: [Cause; 8] = [
+        const ALL: [Cause; 9] = [
             Cause::Received,
             Cause::Adjusted,
             Cause::Deducted,
@@ -66,6 +69,7 @@ impl TryFrom<&str> for Cause {
             Cause::Released,
             Cause::Expired,
             Cause::Restocked,
+            Cause::Transferred,
         ];
         ALL.into_iter().find(|cause| cause.as_str() == text).ok_or(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Hold, HoldKind, Line, Money, Payment, Standing, State, Timestamp};
+use super::{Delivery, DeliveryWish, Hold, HoldKind, Line, Money, Payment, Standing, State, Timestamp};
 
 /// A decided order with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Order {
     pub accepted_at: Timestamp,
     #[serde(with = "time::serde::rfc3339")]
     pub decided_at: Timestamp,
+    /// The version of the [`super::Terms`] that it was decided by; 0 where there were none yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub terms: i64,
     pub outcome: Outcome,
     /// `None`: it stands as it was decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,19 +123,38 @@ impl Outcome {
     }
 }
 
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+impl Confirmed {
+    /// The goods alone.
+    #[must_use]
+    pub fn subtotal(&self) -> Money {
+        let amount = self.items.iter().map(|item| item.unit_price.amount.saturating_mul(i64::from(item.quantity)));
+        Money { amount: amount.fold(0, i64::saturating_add), currency: self.total.currency }
+    }
+}
+
 /// An order that was refused: what it asked for, and why it can't have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Placed {
     pub lines: Vec<Line>,
     pub refusal: Refusal,
-    /// Where some line was short: the stock rows of the lines that were not. With those of the refusal's lines this is all
-    /// that the decision has looked at, so that it can be made again.
+    /// Where some line was short: the stock rows of the lines that were not; where the total was another, those of all. With
+    /// those of the refusal's lines this is all that the decision has looked at, so that it can be made again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<SeenLine>,
     /// Set where it was to reserve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldKind>,
+    /// Set where it was to be delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Box<DeliveryWish>>,
+    /// Set where it was to come to just this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<Money>,
 }
 
 /// The stock rows of one line, as a decision has seen them.
@@ -148,7 +170,13 @@ pub struct SeenLine {
 #[serde(rename_all = "camelCase")]
 pub struct Confirmed {
     pub items: Vec<OrderItem>,
+    /// With delivery and tax.
     pub total: Money,
+    /// In minor units of the same currency.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tax: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Box<Delivery>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
 }
@@ -186,8 +214,12 @@ pub enum Refusal {
     MixedCurrencies { currencies: Vec<String> },
     /// The sum is more than an amount can hold.
     TotalTooLarge,
+    /// Its address is in no zone, or there are no rates for its currency.
+    NoDelivery,
     /// Some lines asked for more than was available. Only those are listed.
     InsufficientStock { lines: Vec<ShortLine> },
+    /// It comes to another total than was expected: prices, delivery or tax have changed.
+    TotalChanged { expected: Money, total: Money },
 }
 
 impl Refusal {
@@ -195,11 +227,12 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::InsufficientStock { .. } => 409,
+            Refusal::InsufficientStock { .. } | Refusal::TotalChanged { .. } => 409,
             Refusal::UnknownProduct { .. }
             | Refusal::DeletedProduct { .. }
             | Refusal::MixedCurrencies { .. }
-            | Refusal::TotalTooLarge => 422,
+            | Refusal::TotalTooLarge
+            | Refusal::NoDelivery => 422,
         }
     }
 }
@@ -224,7 +257,7 @@ pub struct SeenVersion {
     pub version: i64,
 }
 
-/// What came of a [`super::CreateProduct`].
+/// What came of a [`super::CreateProduct`] or [`super::CreateVariant`]. Where several refusals hold, the first of this list is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum ProductOutcome {
@@ -232,6 +265,10 @@ pub enum ProductOutcome {
     Created {
         stock_version: i64,
     },
+    /// For a variant: no such product, or one that is sold no more.
+    UnknownProduct,
     SkuTaken,
     UnknownWarehouse,
+    /// For a variant: its product is priced in another currency.
+    OtherCurrency,
 }

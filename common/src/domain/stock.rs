@@ -7,10 +7,28 @@ use uuid::Uuid;
 
 use super::{Money, SeenVersion};
 
+/// A warehouse as far as the core cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    /// 1 to [`super::ZONE_MAX`]; never changes.
+    pub zone: u16,
+    /// Whether orders are served from it.
+    pub open: bool,
+}
+
+impl Site {
+    /// From a zone; none where there is no destination.
+    #[must_use]
+    pub fn distance(self, destination: Option<u16>) -> u16 {
+        destination.map_or(0, |zone| zone.abs_diff(self.zone))
+    }
+}
+
 /// Stock of one variant in one warehouse. `0 <= reserved <= on_hand` always.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockLevel {
     pub warehouse: Uuid,
+    pub site: Site,
     pub on_hand: i64,
     pub reserved: i64,
     /// Grows by one with each change.
@@ -18,10 +36,16 @@ pub struct StockLevel {
 }
 
 impl StockLevel {
-    /// What can still be ordered from here.
+    /// What is neither sold nor reserved.
     #[must_use]
     pub fn available(&self) -> i64 {
         self.on_hand - self.reserved
+    }
+
+    /// What can be ordered from here.
+    #[must_use]
+    pub fn offered(&self) -> i64 {
+        if self.site.open { self.available() } else { 0 }
     }
 }
 
@@ -33,14 +57,19 @@ pub struct VariantView {
     pub sku: Arc<str>,
     pub price: Money,
     pub deleted: bool,
-    /// In the fixed order of allocation.
+    /// By warehouse.
     pub levels: Vec<StockLevel>,
 }
 
 impl VariantView {
-    /// The version of each of its stock rows.
+    /// Its stock rows that orders are served from.
+    pub(super) fn offers(&self) -> impl Iterator<Item = &StockLevel> {
+        self.levels.iter().filter(|level| level.site.open)
+    }
+
+    /// The version of each of them.
     pub(super) fn versions(&self) -> Vec<SeenVersion> {
-        self.levels.iter().map(|level| SeenVersion { warehouse_id: level.warehouse, version: level.version }).collect()
+        self.offers().map(|level| SeenVersion { warehouse_id: level.warehouse, version: level.version }).collect()
     }
 }
 

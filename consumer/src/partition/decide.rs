@@ -8,8 +8,8 @@ use common::db::orders::Entry;
 use common::db::partitions::{Counts, Reached};
 use common::db::payments::Unapplied;
 use common::domain::{
-    Action, Change, ChangeOrder, ChangeOutcome, Changed, Command, CreateProduct, Decision, Idempotency, Movement,
-    Order, Outcome, ProductOutcome, StockOutcome, View, decide,
+    Action, Change, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, CreateProduct, CreateVariant, Decision,
+    Idempotency, Movement, Order, Outcome, ProductOutcome, StockOutcome, TransferStock, View, decide,
 };
 use common::message::Decided;
 use uuid::Uuid;
@@ -20,6 +20,8 @@ use super::batch::Pending;
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) view: View,
+    /// The version of the view's terms of sale.
+    pub(super) terms: i64,
     /// The number of the last decision of each partition.
     pub(super) sequences: BTreeMap<u16, i64>,
     pub(super) known: Known,
@@ -32,6 +34,8 @@ pub(super) struct Decisions {
     pub(super) commands: Vec<DecidedCommand>,
     /// Those of `commands` that made a product.
     pub(super) products: Vec<(Uuid, CreateProduct)>,
+    /// Those of `commands` that made a variant.
+    pub(super) variants: Vec<(Uuid, CreateVariant)>,
     /// Changes of orders' states, and the orders that they were of: as they are now, they are in the view.
     pub(super) history: Vec<Entry>,
     pub(super) changed: BTreeSet<Uuid>,
@@ -161,14 +165,25 @@ impl Decisions {
                 self.note_command(command, place, CommandOutcome::Product(outcome.clone()));
                 Told::Product(id, outcome)
             }
+            (Decision::Product(outcome, moved), Action::CreateVariant(variant)) => {
+                if let ProductOutcome::Created { .. } = outcome {
+                    self.variants.push((id, variant.clone()));
+                }
+                self.note_moved(moved, id, None);
+                self.note_command(command, place, CommandOutcome::Product(outcome.clone()));
+                Told::Product(id, outcome)
+            }
             (Decision::Change(outcome, moved), Action::ChangeOrder(change)) => {
                 self.note_moved(moved, id, change.reason.as_ref());
                 self.note_change(seen, command, place, change, &outcome);
                 self.note_command(command, place, CommandOutcome::Change(outcome.clone()));
                 Told::Change(id, outcome, change.order_id)
             }
-            (Decision::Stock(outcome, moved), Action::ChangeStock(change)) => {
-                self.note_moved(moved, id, change.reason.as_ref());
+            (
+                Decision::Stock(outcome, moved),
+                Action::ChangeStock(ChangeStock { reason, .. }) | Action::TransferStock(TransferStock { reason, .. }),
+            ) => {
+                self.note_moved(moved, id, reason.as_ref());
                 self.note_command(command, place, CommandOutcome::Stock(outcome.clone()));
                 Told::Stock(id, outcome)
             }
@@ -211,6 +226,7 @@ impl Decisions {
             sequence: place.sequence,
             accepted_at: command.accepted_at,
             decided_at: seen.view.now,
+            terms: seen.terms,
             outcome,
             since: None,
         };
@@ -293,9 +309,11 @@ mod tests {
     //! Random batches against a model that decides one order at a time on a table of counts.
 
     use common::domain::{
-        Currency, DEFAULT_WAREHOUSE, Line, Money, PlaceOrder, StockLevel, StockView, Timestamp, VariantView,
+        Currency, DEFAULT_WAREHOUSE, Line, Money, PlaceOrder, Site, StockLevel, StockView, Timestamp, VariantView,
         merge_lines,
     };
+    use std::sync::Arc;
+
     use common::message::Queued;
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -304,6 +322,7 @@ mod tests {
 
     const PRODUCTS: u128 = 6;
     const PARTITIONS: u16 = 3;
+    const SITE: Site = Site { zone: 1, open: true };
     const OTHER_WAREHOUSE: Uuid = Uuid::from_u128(2);
 
     /// An order as the model knows it.
@@ -329,6 +348,7 @@ mod tests {
             product_id: Uuid::from_u128(product),
             variant_id: Uuid::from_u128(product),
             quantity,
+            agreed: None,
         };
         let lines = merge_lines(asked.lines.iter().map(line)).expect("small quantities");
         let idempotency = asked
@@ -339,7 +359,13 @@ mod tests {
             account: Uuid::nil(),
             accepted_at: Timestamp::UNIX_EPOCH,
             idempotency,
-            action: Action::PlaceOrder(PlaceOrder { customer: None, lines, hold: None }),
+            action: Action::PlaceOrder(PlaceOrder {
+                customer: None,
+                lines,
+                hold: None,
+                delivery: None,
+                expected_total: None,
+            }),
         };
         Pending { queued: Queued { command, reply_to: Some("r".into()) }, partition: asked.partition, epoch: 1 }
     }
@@ -347,7 +373,7 @@ mod tests {
     fn seen(counts: &[(i64, i64)]) -> Seen {
         let mut stock = StockView::default();
         for (product, &(here, there)) in (0..).zip(counts) {
-            let level = |warehouse, on_hand| StockLevel { warehouse, on_hand, reserved: 0, version: 0 };
+            let level = |warehouse, on_hand| StockLevel { warehouse, site: SITE, on_hand, reserved: 0, version: 0 };
             let view = VariantView {
                 product: Uuid::from_u128(product),
                 name: "n".into(),
@@ -358,9 +384,10 @@ mod tests {
             };
             stock.insert(Uuid::from_u128(product), view);
         }
-        let (orders, warehouses) = (BTreeMap::new(), BTreeSet::new());
+        let (orders, warehouses) = (BTreeMap::new(), BTreeMap::new());
         Seen {
-            view: View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses },
+            view: View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses, terms: Arc::default() },
+            terms: 1,
             sequences: (0..PARTITIONS).map(|partition| (partition, 10)).collect(),
             known: Known::default(),
         }

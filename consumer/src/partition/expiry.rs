@@ -100,7 +100,7 @@ impl Expiry {
     }
 
     pub(super) fn saw(&mut self, moment: Moment) {
-        let Moment { now, due } = moment;
+        let Moment { now, due, .. } = moment;
         self.due_from = Some(due.map_or(now, |due| due.min(now)) - SEEN_LATE);
     }
 

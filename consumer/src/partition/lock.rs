@@ -1,12 +1,17 @@
 //! What a batch locks, in one fixed order (orders, then stock), and reads for its decisions; and which holds it ends before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use common::db::commands::Known;
 use common::db::partitions::{Fenced, Moment};
 use common::db::reservations::Window;
 use common::db::stock::Sum;
+use common::db::terms::StoredTerms;
 use common::db::{self, Transaction};
-use common::domain::{Action, Command, Expire, Order, StockLevel, StockView, Timestamp, View};
+use common::domain::{
+    Action, Command, CreateProduct, CreateVariant, Expire, Order, StockLevel, StockView, Timestamp, View,
+};
 use common::message::Queued;
 use common::partition::partition_of_order;
 use common::steps::{Step, Steps};
@@ -68,7 +73,8 @@ pub(super) async fn is_more_due(
     }
     let locked = |variant| {
         let levels = seen.view.stock.variant(variant).map(|variant| variant.levels.as_slice()).unwrap_or_default();
-        let sum = |of: fn(&StockLevel) -> i64| levels.iter().map(of).sum();
+        let open = || levels.iter().filter(|level| level.site.open);
+        let sum = |of: fn(&StockLevel) -> i64| open().map(of).sum();
         Sum { on_hand: sum(|level| level.on_hand), available: sum(StockLevel::available) }
     };
     let missing = need.still_missing(locked, &freed);
@@ -85,7 +91,7 @@ pub(super) async fn is_more_due(
 pub(super) async fn lock(
     transaction: &mut Transaction<'_>,
     fenced: &[Fenced],
-    Moment { now, .. }: Moment,
+    (Moment { now, .. }, terms): (Moment, &StoredTerms),
     release: &[Uuid],
     group: &[Pending],
     steps: &Steps,
@@ -99,22 +105,34 @@ pub(super) async fn lock(
     };
     let due = release.iter().filter_map(|id| orders.get(id)).filter(|order| order.standing().is_due(now));
     let due: Vec<Order> = due.cloned().collect();
-    let mut stock = lock_stock(transaction, group, &orders).await?;
+    let stock = lock_stock(transaction, group, &orders).await?;
     steps.reached(Step::Locked).await;
+    let mut view = View { now, stock, orders, warehouses: BTreeMap::new(), terms: Arc::clone(&terms.terms) };
+    let known = read(transaction, &mut view, commands()).await?;
+    let sequences = fenced.iter().map(|row| (row.partition, row.sequence)).collect();
+    Ok((Seen { view, terms: terms.version, sequences, known }, due))
+}
+
+/// Reads, under the locks, what else the decisions look at; answers with what was decided before.
+async fn read(
+    transaction: &mut Transaction<'_>,
+    view: &mut View,
+    commands: impl Iterator<Item = &Command>,
+) -> Result<Known, Failure> {
     let (mut placed, mut others) = (Asked::default(), Asked::default());
     let (mut skus, mut names_warehouse) = (Vec::new(), false);
-    for command in commands() {
+    for command in commands {
         match &command.action {
             Action::PlaceOrder(_) => placed.push(command),
             Action::ChangeOrder(_) | Action::Expire(_) => others.push(command),
-            Action::ChangeStock(_) => {
+            Action::ChangeStock(_) | Action::TransferStock(_) => {
                 others.push(command);
                 names_warehouse = true;
             }
-            Action::CreateProduct(product) => {
+            Action::CreateProduct(CreateProduct { sku, .. }) | Action::CreateVariant(CreateVariant { sku, .. }) => {
                 others.push(command);
                 names_warehouse = true;
-                skus.push(product.sku.to_string());
+                skus.push(sku.to_string());
             }
         }
     }
@@ -122,14 +140,15 @@ pub(super) async fn lock(
     if !others.ids.is_empty() {
         db::commands::known(transaction, &others.ids, &others.keys, &mut known).await?;
     }
-    let warehouses = if names_warehouse { db::stock::warehouses(transaction).await? } else { BTreeSet::new() };
+    if names_warehouse {
+        view.warehouses = db::warehouses::sites(transaction).await?;
+    }
     if !skus.is_empty() {
         for sku in db::products::skus_taken(transaction, &skus).await? {
-            stock.take_sku(sku.into());
+            view.stock.take_sku(sku.into());
         }
     }
-    let sequences = fenced.iter().map(|row| (row.partition, row.sequence)).collect();
-    Ok((Seen { view: View { now, stock, orders, warehouses }, sequences, known }, due))
+    Ok(known)
 }
 
 /// Locks the stock rows that the group names, and those that its orders hold.
@@ -139,13 +158,17 @@ async fn lock_stock(
     orders: &BTreeMap<Uuid, Order>,
 ) -> Result<StockView, Failure> {
     let commands = || group.iter().map(|pending| &pending.queued.command);
-    let added = commands().filter_map(|command| match &command.action {
-        Action::ChangeStock(change) if change.quantity > 0 => Some((change.variant_id, change.warehouse_id)),
+    let added = commands().flat_map(|command| match &command.action {
+        Action::ChangeStock(change) if change.quantity > 0 => vec![(change.variant_id, change.warehouse_id)],
+        Action::TransferStock(transfer) => {
+            vec![(transfer.variant_id, transfer.from_id), (transfer.variant_id, transfer.to_id)]
+        }
         Action::ChangeStock(_)
         | Action::ChangeOrder(_)
         | Action::PlaceOrder(_)
         | Action::CreateProduct(_)
-        | Action::Expire(_) => None,
+        | Action::CreateVariant(_)
+        | Action::Expire(_) => Vec::new(),
     });
     let added: Vec<(Uuid, Uuid)> = added.collect();
     if !added.is_empty() {

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use common::db::PgConnection;
 use common::db::partitions::Lease;
+use common::db::terms::StoredTerms;
 use common::queue::{Incoming, Link, Subscription, Topology};
 use common::retry::Retry;
 use common::steps::Steps;
@@ -80,6 +81,8 @@ pub(crate) struct Writer {
     held: BTreeMap<u16, Holding>,
     subscriptions: u64,
     database: Option<PgConnection>,
+    /// The terms of sale that were last in force.
+    terms: Option<StoredTerms>,
     pace: Pace,
     expiry: Expiry,
     idle: Arc<Idle>,
@@ -116,6 +119,7 @@ impl Writer {
             held: BTreeMap::new(),
             subscriptions: 0,
             database: None,
+            terms: None,
             pace,
             expiry,
             idle,

@@ -83,9 +83,11 @@ mod tests {
             product_id: Uuid::from_u128(id),
             variant_id: Uuid::from_u128(id),
             quantity,
+            agreed: None,
         };
         let lines = lines.iter().map(line).collect();
-        let action = Action::PlaceOrder(PlaceOrder { customer: None, lines, hold: None });
+        let action =
+            Action::PlaceOrder(PlaceOrder { customer: None, lines, hold: None, delivery: None, expected_total: None });
         let (id, account) = (Uuid::nil(), Uuid::nil());
         Command { id, account, accepted_at: Timestamp::UNIX_EPOCH, idempotency: None, action }
     }

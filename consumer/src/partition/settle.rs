@@ -133,6 +133,11 @@ impl Writer {
             self.expiry.begins_with_batch();
         }
         work.take(release.need.as_ref().map_or(work.group.len(), |need| need.take));
+        let terms = match self.terms.take() {
+            Some(known) if known.version == moment.terms => known,
+            Some(_) | None => db::terms::in_force(&mut transaction).await?,
+        };
+        let moment = (moment, &*self.terms.insert(terms));
         let (mut seen, due) = lock(&mut transaction, &fenced, moment, &release.orders, work.group, &self.steps).await?;
         if let Some(need) = &release.need
             && is_more_due(&mut transaction, &seen, &due, need, window).await?
@@ -140,12 +145,12 @@ impl Writer {
             work.take(0);
         }
         let expired = due.len();
-        let expiries = expiries(&due, &fenced, moment.now, partitions);
+        let expiries = expiries(&due, &fenced, seen.view.now, partitions);
         let mut decisions = decide_batch(&mut seen, expiries.iter().chain(work.group));
         save(&mut transaction, &seen, &mut decisions, self.config.lease).await?;
         if !work.dead.is_empty() {
             let letters: Vec<_> = work.dead.iter().map(|dead| dead.letter.clone()).collect();
-            db::dead_letters::insert(&mut transaction, &letters, moment.now).await?;
+            db::dead_letters::insert(&mut transaction, &letters, seen.view.now).await?;
         }
         self.steps.reached(Step::Saved).await;
         db::commit(transaction).await?;
@@ -187,6 +192,9 @@ async fn save(
     let now = seen.view.now;
     if !decisions.products.is_empty() {
         db::products::insert(transaction, &mut decisions.products, now).await?;
+    }
+    if !decisions.variants.is_empty() {
+        db::products::insert_variants(transaction, &mut decisions.variants, now).await?;
     }
     if !decisions.commands.is_empty() {
         db::commands::insert(transaction, &mut decisions.commands, now).await?;

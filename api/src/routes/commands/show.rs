@@ -93,7 +93,9 @@ fn show(id: Uuid, decided: Decided) -> Value {
         Decided::ChangeV1 { outcome: ChangeOutcome::Unknown, .. } => {
             ("decided", Some(Error::NotFound("There is no such order.".to_owned())))
         }
-        Decided::StockV1 { outcome: StockOutcome::Changed { .. }, .. } => ("decided", None),
+        Decided::StockV1 { outcome: StockOutcome::Changed { .. } | StockOutcome::Transferred { .. }, .. } => {
+            ("decided", None)
+        }
         Decided::StockV1 { outcome, .. } => ("decided", Some(Error::Stock { product: None, outcome })),
         Decided::KeyReusedV1 { .. } => ("decided", Some(Error::KeyReused)),
         Decided::FailedV1 { id } => ("failed", Some(Error::Failed { id })),

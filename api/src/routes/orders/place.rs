@@ -2,15 +2,16 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use common::domain::{Order, Outcome};
+use common::domain::{Address, DeliveryMode, Money, Order, Outcome};
 use common::message::Decided;
 use serde::Deserialize;
 
-use super::placing::{Item, Terms, check_customer, lines, place};
+use super::placing::{Item, Placing, Terms, Wanted, check_customer, lines, place};
 use super::view::{OrderView, pending};
 use crate::answer::{self, applied, replayed};
 use crate::auth::Caller;
 use crate::checks::{Checks, NAME_BYTES_MAX};
+use crate::delivery::delivery;
 use crate::error::{Error, Receipt};
 use crate::extract::Json;
 use crate::state::App;
@@ -23,11 +24,15 @@ pub(crate) struct Request {
     #[serde(default)]
     payment: Payment,
     payment_method: Option<String>,
+    delivery_mode: Option<DeliveryMode>,
+    address: Option<Address>,
+    /// Refused if it comes to anything else.
+    expected_total: Option<Money>,
 }
 
-#[derive(Deserialize, Default, PartialEq)]
+#[derive(Deserialize, Clone, Copy, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-enum Payment {
+pub(crate) enum Payment {
     /// Sold at once.
     #[default]
     Immediate,
@@ -44,15 +49,26 @@ pub(crate) async fn handle(
     let mut checks = Checks::default();
     let lines = lines(&request.items, &mut checks);
     check_customer(request.customer_id.as_deref(), &mut checks);
-    checks.text_if_set("paymentMethod", request.payment_method.as_deref(), NAME_BYTES_MAX);
-    let useless = request.payment_method.is_some() && request.payment == Payment::Immediate;
+    let terms = terms(request.payment, request.payment_method, &mut checks);
+    let delivery = delivery(request.delivery_mode, request.address, &mut checks);
+    let (customer, expected_total) = (request.customer_id, request.expected_total);
+    let wanted = checks.finish(Wanted { customer, lines, terms, delivery, expected_total })?;
+    Ok(answer(place(&state, caller, &headers, wanted).await?))
+}
+
+/// How stock is to be taken.
+pub(crate) fn terms(payment: Payment, method: Option<String>, checks: &mut Checks) -> Terms {
+    checks.text_if_set("paymentMethod", method.as_deref(), NAME_BYTES_MAX);
+    let useless = method.is_some() && payment == Payment::Immediate;
     checks.that(!useless, "paymentMethod", || "it is for payment \"deferred\"".to_owned());
-    let terms = match request.payment {
+    match payment {
         Payment::Immediate => Terms::Sale,
-        Payment::Deferred => Terms::Payment { method: request.payment_method },
-    };
-    let (lines, terms) = checks.finish((lines, terms))?;
-    let placing = place(&state, caller, &headers, request.customer_id, lines, terms).await?;
+        Payment::Deferred => Terms::Payment { method },
+    }
+}
+
+/// What has come of an order, or that it is pending.
+pub(crate) fn answer(placing: Placing) -> Response {
     let id = placing.id;
     let response = match placing.decided {
         Some(Decided::OrderV1(order)) => outcome(order),
@@ -63,7 +79,7 @@ pub(crate) async fn handle(
         )
         | None => answer::accepted(&format!("/orders/{id}"), pending(id)),
     };
-    Ok(applied(placing.wait, if placing.before { replayed(response) } else { response }))
+    applied(placing.wait, if placing.before { replayed(response) } else { response })
 }
 
 /// A decided order: 201, or the problem that says why not.

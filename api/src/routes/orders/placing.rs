@@ -7,7 +7,8 @@ use common::clock;
 use common::db;
 use common::db::customers::Tier;
 use common::domain::{
-    Action, Command, HoldKind, HoldTerms, Idempotency, Line, ORDER_LINES_MAX, Order, PlaceOrder, merge_lines,
+    Action, Command, DeliveryWish, HoldKind, HoldTerms, Idempotency, Line, Money, ORDER_LINES_MAX, Order, PlaceOrder,
+    merge_lines,
 };
 use common::ids::hash_id;
 use common::message::Decided;
@@ -21,6 +22,16 @@ use crate::commands;
 use crate::error::Error;
 use crate::extract::{idempotency_key, preferred_wait};
 use crate::state::State;
+
+/// What is wished for, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) customer: Option<String>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) terms: Terms,
+    pub(crate) delivery: Option<DeliveryWish>,
+    pub(crate) expected_total: Option<Money>,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -42,6 +53,7 @@ pub(crate) fn lines(items: &[Item], checks: &mut Checks) -> Vec<Line> {
                 product_id: item.product_id,
                 variant_id: item.variant_id.unwrap_or(item.product_id),
                 quantity,
+                agreed: None,
             }),
             _ => checks.mistake(format!("items[{n}].qty"), format!("1 to {} is expected", i32::MAX)),
         }
@@ -79,11 +91,10 @@ pub(crate) async fn place(
     state: &State,
     Caller(caller): Caller,
     headers: &HeaderMap,
-    customer: Option<String>,
-    lines: Vec<Line>,
-    terms: Terms,
+    wanted: Wanted,
 ) -> Result<Placing, Error> {
-    let mut order = PlaceOrder { customer, lines, hold: None };
+    let Wanted { customer, lines, terms, delivery, expected_total } = wanted;
+    let mut order = PlaceOrder { customer, lines, hold: None, delivery: delivery.map(Box::new), expected_total };
     let partition = partition_of(order.leading_product(), state.partitions);
     let account = caller.account;
     let idempotency = idempotency_key(headers)?.map(|key| Idempotency {
@@ -109,7 +120,7 @@ pub(crate) async fn place(
 
 /// For how long stock is reserved. Where the database does not answer, whose tier a customer has is not known: then it is the
 /// standard one, and the order is accepted all the same.
-async fn hold(state: &State, customer: Option<&str>, terms: &Terms) -> Option<HoldTerms> {
+pub(crate) async fn hold(state: &State, customer: Option<&str>, terms: &Terms) -> Option<HoldTerms> {
     if matches!(terms, Terms::Sale) {
         return None;
     }
@@ -142,15 +153,28 @@ async fn hold(state: &State, customer: Option<&str>, terms: &Terms) -> Option<Ho
 fn fingerprint(order: &PlaceOrder, terms: &Terms) -> Uuid {
     let lines = serde_json::to_vec(&order.lines).unwrap_or_default();
     let customer = order.customer.as_deref().unwrap_or_default().as_bytes();
-    match terms {
-        Terms::Sale => hash_id("place-order", &[customer, &lines]),
-        Terms::Payment { method } => {
-            hash_id("place-deferred-order", &[customer, &lines, method.as_deref().unwrap_or_default().as_bytes()])
+    let seconds;
+    let (kind, more): (&str, &[u8]) = match terms {
+        Terms::Sale => ("place-order", &[]),
+        Terms::Payment { method } => ("place-deferred-order", method.as_deref().unwrap_or_default().as_bytes()),
+        Terms::Reservation { seconds: wished } => {
+            seconds = wished.unwrap_or_default().to_be_bytes();
+            ("place-reservation", &seconds)
         }
-        Terms::Reservation { seconds } => {
-            hash_id("place-reservation", &[customer, &lines, &seconds.unwrap_or_default().to_be_bytes()])
-        }
+    };
+    let mut parts = vec![customer, &*lines];
+    if !matches!(terms, Terms::Sale) {
+        parts.push(more);
     }
+    // What is not asked for is no part of it, so that a request of before is the same one.
+    let beside = match (&order.delivery, &order.expected_total) {
+        (None, None) => Vec::new(),
+        beside => serde_json::to_vec(&beside).unwrap_or_default(),
+    };
+    if !beside.is_empty() {
+        parts.push(&beside);
+    }
+    hash_id(kind, &parts)
 }
 
 /// The order that this key has decided, if it has; an error where it was used for another request.

@@ -1,6 +1,6 @@
 //! How an order is shown.
 
-use common::domain::{CancelReason, Money, Order, OrderItem, Outcome, Payment, State, Timestamp, Tracking};
+use common::domain::{CancelReason, Confirmed, Money, Order, OrderItem, Outcome, Payment, State, Timestamp, Tracking};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -18,8 +18,8 @@ pub(crate) struct OrderView {
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<String>,
     items: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<Money>,
+    #[serde(flatten)]
+    bill: Option<Bill>,
     outcome: Value,
     /// `None` where it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ impl From<Order> for OrderView {
     fn from(order: Order) -> Self {
         let (id, state) = (order.id, order.state().clone());
         let (hold, reservation, revision) = (order.hold(), order.is_reservation(), order.revision());
-        let (items, total, outcome) = shown(&order);
+        let (items, bill, outcome) = shown(&order);
         let payment = match (&order.outcome, hold) {
             (Outcome::Refused(_), _) => None,
             (Outcome::Confirmed(_), None) => Some("immediate"),
@@ -63,7 +63,7 @@ impl From<Order> for OrderView {
             account_id: order.account_id,
             customer_id: order.customer_id,
             items,
-            total,
+            bill,
             outcome,
             payment,
             pay_by: hold.map(|hold| hold.due_at),
@@ -79,12 +79,40 @@ impl From<Order> for OrderView {
     }
 }
 
-/// The items, the total, and the outcome that never changes.
-pub(crate) fn shown(order: &Order) -> (Value, Option<Money>, Value) {
+/// What a confirmed order comes to, and where it goes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Bill {
+    subtotal: Money,
+    tax: Money,
+    total: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<Value>,
+}
+
+impl From<&Confirmed> for Bill {
+    fn from(confirmed: &Confirmed) -> Self {
+        let total = confirmed.total;
+        let delivery = confirmed.delivery.as_deref().map(|delivery| {
+            json!({
+                "mode": delivery.wish.mode,
+                "zone": delivery.zone,
+                "tier": delivery.tier,
+                "cost": delivery.price(total.currency),
+                "estimatedDate": delivery.estimated_on.to_string(),
+                "address": delivery.wish.address,
+            })
+        });
+        Self { subtotal: confirmed.subtotal(), tax: Money { amount: confirmed.tax, ..total }, total, delivery }
+    }
+}
+
+/// The items, what they come to, and the outcome that never changes.
+pub(crate) fn shown(order: &Order) -> (Value, Option<Bill>, Value) {
     match &order.outcome {
         Outcome::Confirmed(confirmed) => {
             let outcome = json!({ "status": 201, "partition": order.partition, "sequence": order.sequence });
-            (confirmed.items.iter().map(item).collect(), Some(confirmed.total), outcome)
+            (confirmed.items.iter().map(item).collect(), Some(confirmed.into()), outcome)
         }
         Outcome::Refused(placed) => {
             let items = json!(placed.lines);
@@ -106,7 +134,7 @@ pub(crate) fn cancel_reason(state: &State) -> Option<CancelReason> {
     }
 }
 
-fn item(item: &OrderItem) -> Value {
+pub(crate) fn item(item: &OrderItem) -> Value {
     let allocations: Vec<Value> = item
         .allocations
         .iter()

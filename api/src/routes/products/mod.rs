@@ -1,7 +1,10 @@
-//! Products: create one with its opening stock, see it, see its stock.
+//! The catalogue.
 
+pub(crate) mod change;
 pub(crate) mod create;
+pub(crate) mod creating;
+pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod show;
 pub(crate) mod stock;
-mod view;
+pub(crate) mod view;

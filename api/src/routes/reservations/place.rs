@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use common::domain::{Outcome, WINDOW_SECONDS_MAX};
+use common::domain::{Address, DeliveryMode, Money, Outcome, WINDOW_SECONDS_MAX};
 use common::message::Decided;
 use serde::Deserialize;
 
@@ -10,9 +10,10 @@ use super::view::{ReservationView, pending};
 use crate::answer::{self, applied, replayed};
 use crate::auth::Caller;
 use crate::checks::Checks;
+use crate::delivery::delivery;
 use crate::error::{Error, Receipt};
 use crate::extract::Json;
-use crate::routes::orders::placing::{Item, Terms, check_customer, lines, place};
+use crate::routes::orders::placing::{Item, Terms, Wanted, check_customer, lines, place};
 use crate::state::App;
 
 #[derive(Deserialize)]
@@ -22,6 +23,9 @@ pub(crate) struct Request {
     customer_id: Option<String>,
     /// Shorter than is usual.
     window_seconds: Option<u32>,
+    delivery_mode: Option<DeliveryMode>,
+    address: Option<Address>,
+    expected_total: Option<Money>,
 }
 
 pub(crate) async fn handle(
@@ -36,9 +40,11 @@ pub(crate) async fn handle(
     let window = request.window_seconds;
     let within = window.is_none_or(|seconds| (1..=WINDOW_SECONDS_MAX).contains(&seconds));
     checks.that(within, "windowSeconds", || format!("1 to {WINDOW_SECONDS_MAX} is expected"));
-    let lines = checks.finish(lines)?;
     let terms = Terms::Reservation { seconds: window };
-    let placing = place(&state, caller, &headers, request.customer_id, lines, terms).await?;
+    let delivery = delivery(request.delivery_mode, request.address, &mut checks);
+    let (customer, expected_total) = (request.customer_id, request.expected_total);
+    let wanted = checks.finish(Wanted { customer, lines, terms, delivery, expected_total })?;
+    let placing = place(&state, caller, &headers, wanted).await?;
     let id = placing.id;
     let path = format!("/reservations/{id}");
     let response = match placing.decided {

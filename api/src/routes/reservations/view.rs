@@ -1,11 +1,11 @@
 //! How a reservation is shown.
 
-use common::domain::{CancelReason, Money, Order, State, Timestamp};
+use common::domain::{CancelReason, Order, State, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::routes::orders::view::shown;
+use crate::routes::orders::view::{Bill, shown};
 
 /// A reservation as its client sees it.
 #[derive(Debug, Serialize)]
@@ -17,8 +17,8 @@ pub(crate) struct ReservationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<String>,
     items: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<Money>,
+    #[serde(flatten)]
+    bill: Option<Bill>,
     outcome: Value,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
@@ -34,13 +34,13 @@ pub(crate) struct ReservationView {
 impl From<Order> for ReservationView {
     fn from(order: Order) -> Self {
         let status = status(&order);
-        let (items, total, outcome) = shown(&order);
+        let (items, bill, outcome) = shown(&order);
         Self {
             id: order.id,
             status,
             account_id: order.account_id,
             items,
-            total,
+            bill,
             outcome,
             expires_at: order.hold().map(|hold| hold.due_at),
             order_id: order.standing().converted.then_some(order.id),

@@ -13,9 +13,12 @@ use super::{Item, Level, Made, Row, json, levels_of, view};
 use crate::db::{Error, Result, orders, partitions};
 use crate::domain::{
     Action, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Confirmed, CreateProduct,
-    Decision, Expire, Money, Movement, Order, Outcome, Payment, ProductOutcome, Since, State, StockOutcome, Timestamp,
-    Tracking, VariantView, View,
+    CreateVariant, Decision, Delivery, Expire, Money, Movement, Order, Outcome, Payment, ProductOutcome, Since, Site,
+    State, StockLevel, StockOutcome, Timestamp, Tracking, TransferStock, VariantView, View,
 };
+
+/// Of a warehouse that stock is only moved in.
+const ANY_SITE: Site = Site { zone: 1, open: true };
 
 /// An order as it stood before a command.
 #[derive(Debug, Deserialize)]
@@ -32,6 +35,9 @@ pub(super) struct Stood {
     decided_at: Timestamp,
     currency: Option<String>,
     total: Option<i64>,
+    tax: i64,
+    terms: i64,
+    delivery: Option<Box<Delivery>>,
     refusal: Option<Value>,
     hold: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -79,13 +85,21 @@ pub(super) fn made(row: Row) -> Result<Made> {
             let (product, outcome): (CreateProduct, ProductOutcome) = (json(body)?, json(outcome)?);
             saw.stock = Default::default();
             match &outcome {
-                ProductOutcome::Created { .. } => {
-                    saw.warehouses.insert(product.warehouse_id);
-                }
+                ProductOutcome::Created { .. } => drop(saw.warehouses.insert(product.warehouse_id, ANY_SITE)),
                 ProductOutcome::SkuTaken => saw.stock.take_sku(product.sku.clone()),
-                ProductOutcome::UnknownWarehouse => {}
+                ProductOutcome::UnknownProduct | ProductOutcome::UnknownWarehouse | ProductOutcome::OtherCurrency => {}
             }
             (Action::CreateProduct(product), Decision::Product(outcome, moved))
+        }
+        "CreateVariantV1" => {
+            let (variant, outcome): (CreateVariant, ProductOutcome) = (json(body)?, json(outcome)?);
+            look_at_product(&mut saw, &variant, &outcome)?;
+            (Action::CreateVariant(variant), Decision::Product(outcome, moved))
+        }
+        "TransferStockV1" => {
+            let (transfer, outcome): (TransferStock, StockOutcome) = (json(body)?, json(outcome)?);
+            look_at_rows(&mut saw, &transfer, &outcome, &levels)?;
+            (Action::TransferStock(transfer), Decision::Stock(outcome, moved))
         }
         "ChangeOrderV1" => {
             let (change, outcome): (ChangeOrder, ChangeOutcome) = (json(body)?, json(outcome)?);
@@ -121,6 +135,7 @@ fn look_at_stock(saw: &mut View, change: &ChangeStock, outcome: &StockOutcome, l
     match outcome {
         StockOutcome::UnknownProduct => {}
         StockOutcome::Changed { .. }
+        | StockOutcome::Transferred { .. }
         | StockOutcome::UnknownWarehouse
         | StockOutcome::Short { .. }
         | StockOutcome::TooMuch { .. } => {
@@ -130,8 +145,48 @@ fn look_at_stock(saw: &mut View, change: &ChangeStock, outcome: &StockOutcome, l
     }
     if let StockOutcome::Short { version: 0, .. } = outcome {
         // There was no row, or one that never held anything: both look the same.
-        saw.warehouses.insert(change.warehouse_id);
+        saw.warehouses.insert(change.warehouse_id, ANY_SITE);
     }
+    Ok(())
+}
+
+/// A new variant looks at its product: that it was there, and in which currency, is believed.
+fn look_at_product(saw: &mut View, variant: &CreateVariant, outcome: &ProductOutcome) -> Result<()> {
+    let known = VariantView { product: variant.product_id, ..variant_view(variant.product_id, &[])? };
+    let price = Money { amount: 0, currency: variant.price.map_or(known.price.currency, |price| price.currency) };
+    saw.stock = Default::default();
+    match outcome {
+        ProductOutcome::UnknownProduct => return Ok(()),
+        ProductOutcome::SkuTaken => saw.stock.take_sku(variant.sku.clone()),
+        ProductOutcome::UnknownWarehouse => {}
+        ProductOutcome::Created { .. } | ProductOutcome::OtherCurrency => {
+            saw.warehouses.insert(variant.warehouse_id, ANY_SITE);
+        }
+    }
+    let price = if *outcome == ProductOutcome::OtherCurrency { known.price } else { price };
+    saw.stock.insert(variant.product_id, VariantView { price, ..known });
+    Ok(())
+}
+
+/// A transfer looks at both rows; where it was refused, at the one that the outcome tells of: the other had room.
+fn look_at_rows(saw: &mut View, transfer: &TransferStock, outcome: &StockOutcome, levels: &[Level]) -> Result<()> {
+    let variant = transfer.variant_id;
+    let mut view = VariantView { product: transfer.product_id, ..variant_view(variant, levels)? };
+    let row = |warehouse, on_hand, version| StockLevel { warehouse, site: ANY_SITE, on_hand, reserved: 0, version };
+    match *outcome {
+        StockOutcome::UnknownProduct => return Ok(()),
+        StockOutcome::UnknownWarehouse => view.levels.clear(),
+        StockOutcome::Short { version, .. } => {
+            if version == 0 {
+                view.levels.retain(|level| level.warehouse != transfer.from_id);
+                view.levels.push(row(transfer.from_id, 0, 0));
+            }
+            view.levels.push(row(transfer.to_id, 0, 0));
+        }
+        StockOutcome::TooMuch { .. } => view.levels.push(row(transfer.from_id, transfer.quantity, 1)),
+        StockOutcome::Transferred { .. } | StockOutcome::Changed { .. } => {}
+    }
+    saw.stock.insert(variant, view);
     Ok(())
 }
 
@@ -161,7 +216,8 @@ impl TryFrom<Stood> for Order {
             (None, Some((code, amount))) => {
                 let (currency, hold) = (currency(&code)?, orders::hold(stood.hold.as_deref(), stood.due_at)?);
                 let items = items(stood.items.unwrap_or_default(), currency);
-                Outcome::Confirmed(Confirmed { items, total: Money { amount, currency }, hold })
+                let (total, tax, delivery) = (Money { amount, currency }, stood.tax, stood.delivery);
+                Outcome::Confirmed(Confirmed { items, total, tax, delivery, hold })
             }
             _ => return Err(Error::Corrupt("an order is neither confirmed nor refused")),
         };
@@ -181,6 +237,7 @@ impl TryFrom<Stood> for Order {
             sequence: stood.sequence,
             accepted_at: stood.accepted_at,
             decided_at: stood.decided_at,
+            terms: stood.terms,
             outcome,
             since,
         })

@@ -11,7 +11,8 @@
 mod changed;
 mod placed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -21,8 +22,9 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, query_as};
 use uuid::Uuid;
 
+use super::terms::StoredTerms;
 use super::{Error, Result, partitions};
-use crate::domain::{Command, Decision, StockLevel, StockView, Timestamp, View};
+use crate::domain::{Command, Decision, Delivery, Site, StockLevel, StockView, Terms, Timestamp, View};
 
 /// A decision of the log.
 #[derive(Debug)]
@@ -47,12 +49,20 @@ pub struct Made {
 ///
 /// A decision of a confirmed order is given the stock rows that it took from, one of a refused order all that it looked at, one
 /// of an order's change that order as it was. Prices and names are those at purchase, or for refusals those of today's
-/// catalogue.
+/// catalogue. `terms` are all that there were.
 ///
 /// # Errors
 /// The stream's, where the database is away or a row does not make sense.
 #[expect(clippy::too_many_lines, reason = "one query, that reads everything once")]
-pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'_, Result<Recorded>>> {
+pub fn read<'c>(
+    connection: &'c mut PgConnection,
+    partition: u16,
+    terms: &[StoredTerms],
+) -> Result<BoxStream<'c, Result<Recorded>>> {
+    // Before there were any, nothing was asked for beside the goods.
+    let none = [(0, Arc::default())];
+    let terms: BTreeMap<i64, Arc<Terms>> =
+        terms.iter().map(|terms| (terms.version, Arc::clone(&terms.terms))).chain(none).collect();
     let rows = query_as!(
         Row,
         r#"WITH
@@ -66,7 +76,7 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
                CROSS JOIN jsonb_array_elements(COALESCE(o.refusal -> 'refusal' -> 'lines', '[]')
                                                || COALESCE(o.refusal -> 'beside', '[]')) AS line (it)
                CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
-          WHERE o.partition = $1 AND o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'
+          WHERE o.partition = $1 AND o.refusal -> 'refusal' ->> 'reason' IN ('insufficient-stock', 'total-changed')
           UNION ALL
           SELECT m.command_id, m.variant_id, m.warehouse_id, min(m.stock_version) - 1
           FROM stock_movements m JOIN asked a ON a.id = m.command_id GROUP BY 1, 2, 3
@@ -74,7 +84,12 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
           SELECT id, (body -> 'ChangeStockV1' ->> 'variantId')::uuid, (body -> 'ChangeStockV1' ->> 'warehouseId')::uuid,
                  (outcome ->> 'version')::bigint
           FROM asked WHERE body ? 'ChangeStockV1' AND outcome ->> 'result' IN ('short', 'too-much')
-            AND (outcome ->> 'version')::bigint > 0),
+            AND (outcome ->> 'version')::bigint > 0
+          UNION ALL
+          SELECT id, (body -> 'TransferStockV1' ->> 'variantId')::uuid,
+                 (body -> 'TransferStockV1' ->> CASE outcome ->> 'result' WHEN 'short' THEN 'fromId' ELSE 'toId' END)::uuid,
+                 (outcome ->> 'version')::bigint
+          FROM asked WHERE body ? 'TransferStockV1' AND outcome ->> 'result' IN ('short', 'too-much')),
         after AS (
           SELECT variant_id, warehouse_id, stock_version AS version,
                  (sum(quantity) OVER row_so_far)::bigint AS on_hand, (sum(reserved) OVER row_so_far)::bigint AS reserved
@@ -84,9 +99,11 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
           SELECT variant_id, warehouse_id, 0, 0, 0 FROM stock WHERE variant_id IN (SELECT variant_id FROM looked)),
         saw AS (
           SELECT l.id, jsonb_agg(jsonb_build_object('variant', l.variant_id, 'warehouse', l.warehouse_id,
-                                                    'version', l.version, 'onHand', a.on_hand, 'reserved', a.reserved)
+                                                    'version', l.version, 'onHand', a.on_hand, 'reserved', a.reserved,
+                                                    'zone', w.zone)
                                  ORDER BY l.variant_id, l.warehouse_id) AS levels
-          FROM looked l LEFT JOIN after a USING (variant_id, warehouse_id, version) GROUP BY l.id),
+          FROM looked l LEFT JOIN after a USING (variant_id, warehouse_id, version)
+               LEFT JOIN warehouses w ON w.id = l.warehouse_id GROUP BY l.id),
         wanted AS (
           SELECT id, 0 AS n, (body -> 'ChangeOrderV1' ->> 'orderId')::uuid AS order_id,
                  (outcome ->> 'revision')::integer - CASE outcome ->> 'result' WHEN 'changed' THEN 1 ELSE 0 END AS revision
@@ -105,7 +122,8 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
           SELECT w.id, jsonb_agg(jsonb_build_object(
                    'id', o.id, 'account', o.account_id, 'customer', o.customer_id, 'partition', o.partition,
                    'sequence', o.sequence, 'acceptedAt', o.accepted_at, 'decidedAt', o.decided_at, 'currency', o.currency,
-                   'total', o.total_amount, 'refusal', o.refusal, 'hold', o.hold, 'dueAt', o.due_at, 'items', i.items,
+                   'total', o.total_amount, 'tax', o.tax_amount, 'terms', o.terms, 'delivery', o.delivery,
+                   'refusal', o.refusal, 'hold', o.hold, 'dueAt', o.due_at, 'items', i.items,
                    'revision', w.revision, 'status', h.status, 'tracking', h.tracking,
                    'cancelReason', CASE h.status WHEN 'cancelled' THEN o.cancel_reason END,
                    'paidAt', CASE WHEN p.revision <= w.revision THEN o.paid_at END,
@@ -124,21 +142,25 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
           SELECT h.command_id AS id, jsonb_object_agg(h.order_id, h.revision) AS revisions
           FROM order_status_history h JOIN asked a ON a.id = h.command_id WHERE a.body ? 'ExpireV1' GROUP BY 1),
         catalogue AS (
-          SELECT o.id, jsonb_agg(jsonb_build_object('variant', v.id, 'product', v.product_id, 'amount', v.price_amount,
+          SELECT o.id, jsonb_agg(jsonb_build_object('variant', v.id, 'product', v.product_id,
+                                                    'amount', COALESCE(v.price_amount, d.price_amount),
                                                     'currency', v.currency, 'name', p.name, 'sku', v.sku)) AS variants
           FROM orders o CROSS JOIN jsonb_to_recordset(o.refusal -> 'lines') AS line ("variantId" uuid)
                JOIN variants v ON v.id = line."variantId" JOIN products p ON p.id = v.product_id
+               JOIN variants d ON d.id = v.product_id
           WHERE o.partition = $1 GROUP BY o.id)
         SELECT o.sequence AS "sequence!", o.id AS "id!", o.account_id AS "account!", o.customer_id AS customer,
-               o.accepted_at AS "accepted_at!", o.decided_at AS "decided_at!", o.currency, o.total_amount AS total, o.hold,
-               o.due_at, o.refusal, i.items AS "items: Json<Vec<Item>>", s.levels AS "levels: Json<Vec<Level>>",
+               o.accepted_at AS "accepted_at!", o.decided_at AS "decided_at!", o.currency, o.total_amount AS total,
+               o.tax_amount AS tax, o.terms, o.delivery AS "delivery: Json<Box<Delivery>>", o.hold, o.due_at, o.refusal,
+                i.items AS "items: Json<Vec<Item>>", s.levels AS "levels: Json<Vec<Level>>",
                c.variants AS "variants: Json<Vec<Variant>>", NULL::jsonb AS body, NULL::jsonb AS outcome,
                NULL::jsonb AS "stood: Json<Vec<changed::Stood>>", NULL::jsonb AS "moved: Json<Vec<changed::Moved>>",
                NULL::jsonb AS "entered: Json<BTreeMap<Uuid, i32>>"
         FROM orders o LEFT JOIN saw s USING (id) LEFT JOIN items i USING (id) LEFT JOIN catalogue c USING (id)
         WHERE o.partition = $1
         UNION ALL
-        SELECT a.sequence, a.id, a.account_id, NULL, a.accepted_at, a.decided_at, NULL, NULL, NULL, NULL, NULL, NULL, s.levels,
+        SELECT a.sequence, a.id, a.account_id, NULL, a.accepted_at, a.decided_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+               NULL, s.levels,
                NULL, a.body, a.outcome, t.orders, m.moved, e.revisions
         FROM asked a LEFT JOIN saw s USING (id) LEFT JOIN stood t USING (id) LEFT JOIN moved m USING (id)
              LEFT JOIN entered e USING (id)
@@ -147,9 +169,9 @@ pub fn read(connection: &mut PgConnection, partition: u16) -> Result<BoxStream<'
     )
     .fetch(connection);
     Ok(rows
-        .map(|row| {
+        .map(move |row| {
             let row = row?;
-            Ok(Recorded { sequence: row.sequence, id: row.id, made: row.try_into() })
+            Ok(Recorded { sequence: row.sequence, id: row.id, made: row.made(&terms) })
         })
         .boxed())
 }
@@ -163,6 +185,10 @@ struct Row {
     decided_at: Timestamp,
     currency: Option<String>,
     total: Option<i64>,
+    tax: Option<i64>,
+    /// Of an order.
+    terms: Option<i64>,
+    delivery: Option<Json<Box<Delivery>>>,
     hold: Option<String>,
     due_at: Option<Timestamp>,
     refusal: Option<Value>,
@@ -199,6 +225,7 @@ struct Level {
     version: i64,
     on_hand: Option<i64>,
     reserved: Option<i64>,
+    zone: Option<u16>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -211,14 +238,13 @@ struct Variant {
     sku: std::sync::Arc<str>,
 }
 
-impl TryFrom<Row> for Made {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self> {
+impl Row {
+    fn made(self, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Made> {
+        let row = self;
         match (row.body.is_some(), row.refusal.is_some()) {
             (true, _) => changed::made(row),
-            (false, true) => placed::refused(row),
-            (false, false) => placed::confirmed(row),
+            (false, true) => placed::refused(row, terms),
+            (false, false) => placed::confirmed(row, terms),
         }
     }
 }
@@ -229,7 +255,8 @@ fn json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
 
 /// What a decision at a moment may have looked at, nothing known yet.
 fn view(now: Timestamp) -> View {
-    View { now, stock: StockView::default(), orders: BTreeMap::new(), warehouses: BTreeSet::new() }
+    let (stock, terms) = (StockView::default(), Arc::default());
+    View { now, stock, orders: BTreeMap::new(), warehouses: BTreeMap::new(), terms }
 }
 
 /// The stock rows of one variant.
@@ -238,7 +265,9 @@ fn levels_of(levels: &[Level], variant: Uuid) -> Result<Vec<StockLevel>> {
     of.map(|level| {
         let missing = Error::Corrupt("a decision names a version that the ledger does not have");
         let (on_hand, reserved) = level.on_hand.zip(level.reserved).ok_or(missing)?;
-        Ok(StockLevel { warehouse: level.warehouse, on_hand, reserved, version: level.version })
+        // Of a row that was looked at orders were served.
+        let site = Site { zone: level.zone.unwrap_or(1), open: true };
+        Ok(StockLevel { warehouse: level.warehouse, site, on_hand, reserved, version: level.version })
     })
     .collect()
 }

@@ -1,5 +1,8 @@
 //! Decisions of orders, made of what is stored of them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -7,28 +10,31 @@ use super::{Item, Level, Made, Row, Variant, json, levels_of, view};
 use crate::db::{Error, Result, orders};
 use crate::domain::{
     Action, Allocation, Command, Confirmed, Currency, Decision, HoldTerms, Line, Money, OrderItem, Outcome, PlaceOrder,
-    Placed, Refusal, StockView, VariantView,
+    Placed, Refusal, StockView, Terms, VariantView,
 };
 
-pub(super) fn refused(row: Row) -> Result<Made> {
+pub(super) fn refused(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Made> {
     let placed: Placed = json(row.refusal.unwrap_or_default())?;
     let mut saw = view(row.decided_at);
+    saw.terms = in_force(row.terms, terms)?;
     saw.stock = looked_at(&placed, row.variants, row.levels)?;
     // For how long it was to reserve is not known, and makes no difference.
     let hold = placed.hold.map(|kind| HoldTerms { kind, window_seconds: 1 });
-    let action = PlaceOrder { customer: row.customer, lines: placed.lines.clone(), hold };
+    let (lines, delivery) = (placed.lines.clone(), placed.delivery.clone());
+    let action = PlaceOrder { customer: row.customer, lines, hold, delivery, expected_total: placed.expected_total };
     let (id, account, accepted_at) = (row.id, row.account, row.accepted_at);
     let command = Command { id, account, accepted_at, idempotency: None, action: Action::PlaceOrder(action) };
     Ok(Made { command, saw, decision: Decision::Order(Outcome::Refused(placed)) })
 }
 
 /// A confirmed order as it is stored, and the stock rows that it took from as they were before.
-pub(super) fn confirmed(row: Row) -> Result<Made> {
+pub(super) fn confirmed(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Made> {
     let total = row.currency.zip(row.total).ok_or(Error::Corrupt("an order is neither confirmed nor refused"))?;
     let total = Money { amount: total.1, currency: currency(&total.0)? };
     let items = items(row.items.map(|Json(items)| items).unwrap_or_default(), total.currency);
     let levels = row.levels.map(|Json(levels)| levels).unwrap_or_default();
     let mut saw = view(row.decided_at);
+    saw.terms = in_force(row.terms, terms)?;
     for item in &items {
         let known = VariantView {
             product: item.product_id,
@@ -41,7 +47,7 @@ pub(super) fn confirmed(row: Row) -> Result<Made> {
         saw.stock.insert(item.variant_id, known);
     }
     let hold = orders::hold(row.hold.as_deref(), row.due_at)?;
-    let terms = hold.map(|hold| {
+    let hold_terms = hold.map(|hold| {
         let window = u32::try_from((hold.due_at - row.decided_at).whole_seconds());
         let window_seconds = window.map_err(|_| Error::Corrupt("an order's hold"))?;
         Ok::<_, Error>(HoldTerms { kind: hold.kind, window_seconds })
@@ -50,11 +56,20 @@ pub(super) fn confirmed(row: Row) -> Result<Made> {
         product_id: item.product_id,
         variant_id: item.variant_id,
         quantity: item.quantity,
+        agreed: None,
     });
-    let action = PlaceOrder { customer: row.customer, lines: lines.collect(), hold: terms.transpose()? };
+    let delivery = row.delivery.map(|Json(delivery)| delivery);
+    let action = PlaceOrder {
+        customer: row.customer,
+        lines: lines.collect(),
+        hold: hold_terms.transpose()?,
+        delivery: delivery.as_ref().map(|delivery| Box::new(delivery.wish.clone())),
+        expected_total: None,
+    };
+    let confirmed = Confirmed { items, total, tax: row.tax.unwrap_or_default(), delivery, hold };
     let (id, account, accepted_at) = (row.id, row.account, row.accepted_at);
     let command = Command { id, account, accepted_at, idempotency: None, action: Action::PlaceOrder(action) };
-    Ok(Made { command, saw, decision: Decision::Order(Outcome::Confirmed(Confirmed { items, total, hold })) })
+    Ok(Made { command, saw, decision: Decision::Order(Outcome::Confirmed(confirmed)) })
 }
 
 /// The rows of one order, sorted by line, as its items.
@@ -85,6 +100,12 @@ pub(super) fn items(rows: Vec<Item>, currency: Currency) -> Vec<OrderItem> {
     lines.into_iter().map(|(_, item)| item).collect()
 }
 
+/// The terms of a version.
+fn in_force(version: Option<i64>, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Arc<Terms>> {
+    let known = terms.get(&version.unwrap_or_default());
+    known.cloned().ok_or(Error::Corrupt("an order names terms that there never were"))
+}
+
 pub(super) fn currency(text: &str) -> Result<Currency> {
     Currency::try_from(text).map_err(|_| Error::Corrupt("a price's currency"))
 }
@@ -98,9 +119,11 @@ fn looked_at(
     let (mut unknown, mut deleted) = match &placed.refusal {
         Refusal::UnknownProduct { product_ids } => (product_ids.clone(), Vec::new()),
         Refusal::DeletedProduct { product_ids } => (Vec::new(), product_ids.clone()),
-        Refusal::MixedCurrencies { .. } | Refusal::TotalTooLarge | Refusal::InsufficientStock { .. } => {
-            Default::default()
-        }
+        Refusal::MixedCurrencies { .. }
+        | Refusal::TotalTooLarge
+        | Refusal::NoDelivery
+        | Refusal::InsufficientStock { .. }
+        | Refusal::TotalChanged { .. } => Default::default(),
     };
     // A refusal lists a product once per line. Lines that today's catalogue does not have are still unknown; of the rest
     // so many were unknown then as the list has left.

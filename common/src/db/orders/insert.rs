@@ -47,6 +47,9 @@ struct OrderColumns {
     decided: Vec<Timestamp>,
     holds: Vec<Option<String>>,
     due: Vec<Option<Timestamp>>,
+    terms: Vec<i64>,
+    taxes: Vec<i64>,
+    deliveries: Vec<Option<serde_json::Value>>,
 }
 
 impl OrderColumns {
@@ -56,10 +59,16 @@ impl OrderColumns {
         self.customers.push(order.customer_id.clone());
         self.partitions.push(partitions::stored(order.partition)?);
         self.sequences.push(order.sequence);
-        let (total, refusal) = match &order.outcome {
-            Outcome::Confirmed(confirmed) => (Some(confirmed.total), None),
+        let (confirmed, refusal) = match &order.outcome {
+            Outcome::Confirmed(confirmed) => (Some(confirmed), None),
             Outcome::Refused(placed) => (None, Some(placed)),
         };
+        let total = confirmed.map(|confirmed| confirmed.total);
+        let delivery = confirmed.and_then(|confirmed| confirmed.delivery.as_ref());
+        let delivery = delivery.map(serde_json::to_value).transpose();
+        self.terms.push(order.terms);
+        self.taxes.push(confirmed.map_or(0, |confirmed| confirmed.tax));
+        self.deliveries.push(delivery.map_err(|_| Error::Corrupt("a delivery that JSON can't hold"))?);
         // As it was decided: what has become of it since, in the same batch, is written after it.
         self.statuses.push(order.outcome.state().name().to_owned());
         self.holds.push(order.outcome.hold_kind().map(|kind| kind.as_str().to_owned()));
@@ -79,10 +88,12 @@ impl OrderColumns {
         // DO NOTHING, then a count: a zombie's or another partition's row of the same id or key is seen, not overwritten.
         let inserted = query!(
             "INSERT INTO orders (id, account_id, customer_id, partition, sequence, status, currency, total_amount,
-                                 refusal, idempotency_key, fingerprint, accepted_at, decided_at, hold, due_at)
+                                 refusal, idempotency_key, fingerprint, accepted_at, decided_at, hold, due_at, terms,
+                                 tax_amount, delivery)
              SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::bigint[], $6::text[],
                                   $7::text[], $8::bigint[], $9::jsonb[], $10::uuid[], $11::uuid[], $12::timestamptz[],
-                                  $13::timestamptz[], $14::text[], $15::timestamptz[])
+                                  $13::timestamptz[], $14::text[], $15::timestamptz[], $16::bigint[], $17::bigint[],
+                                  $18::jsonb[])
              ON CONFLICT DO NOTHING",
             &self.ids,
             &self.accounts,
@@ -98,7 +109,10 @@ impl OrderColumns {
             &self.accepted,
             &self.decided,
             &self.holds as &[Option<String>],
-            &self.due as &[Option<Timestamp>]
+            &self.due as &[Option<Timestamp>],
+            &self.terms,
+            &self.taxes,
+            &self.deliveries as &[Option<serde_json::Value>]
         )
         .execute(connection)
         .await?;

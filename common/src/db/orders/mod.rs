@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::commands::Known;
 use super::{Error, Result, partitions};
 use crate::domain::{
-    Allocation, CancelReason, Confirmed, Currency, Hold, HoldKind, Money, Order, OrderItem, Outcome, Payment, Placed,
-    Since, State, Timestamp, Tracking,
+    Allocation, CancelReason, Confirmed, Currency, Delivery, Hold, HoldKind, Money, Order, OrderItem, Outcome, Payment,
+    Placed, Since, State, Timestamp, Tracking,
 };
 
 pub use change::{Entry, StoredEntry, change, history, lock};
@@ -67,7 +67,8 @@ pub async fn find(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Sto
         Row,
         r#"SELECT id, account_id, customer_id, partition, sequence, status, currency, total_amount,
                   refusal AS "refusal: Json<Placed>", fingerprint, accepted_at, decided_at, hold, due_at, revision, paid_at,
-                  payment AS "payment: Json<Payment>", tracking AS "tracking: Json<Tracking>", cancel_reason
+                  payment AS "payment: Json<Payment>", tracking AS "tracking: Json<Tracking>", cancel_reason, terms, tax_amount,
+                  delivery AS "delivery: Json<Box<Delivery>>"
            FROM orders WHERE id = ANY($1)"#,
         ids
     )
@@ -130,6 +131,9 @@ struct Row {
     payment: Option<Json<Payment>>,
     tracking: Option<Json<Tracking>>,
     cancel_reason: Option<String>,
+    terms: i64,
+    tax_amount: i64,
+    delivery: Option<Json<Box<Delivery>>>,
 }
 
 struct ItemRow {
@@ -173,7 +177,14 @@ impl Row {
                 let currency = Currency::try_from(currency).map_err(|_| Error::Corrupt("an order's currency"))?;
                 let items = items.remove(&self.id).unwrap_or_default();
                 let hold = hold(self.hold.as_deref(), self.due_at)?;
-                Outcome::Confirmed(Confirmed { items: join(items, currency), total: Money { amount, currency }, hold })
+                let (total, delivery) = (Money { amount, currency }, self.delivery.map(|Json(delivery)| delivery));
+                Outcome::Confirmed(Confirmed {
+                    items: join(items, currency),
+                    total,
+                    tax: self.tax_amount,
+                    delivery,
+                    hold,
+                })
             }
             _ => return Err(Error::Corrupt("an order is neither confirmed nor refused")),
         };
@@ -185,6 +196,7 @@ impl Row {
             sequence: self.sequence,
             accepted_at: self.accepted_at,
             decided_at: self.decided_at,
+            terms: self.terms,
             outcome,
             since,
         };

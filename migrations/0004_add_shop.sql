@@ -1,0 +1,101 @@
+-- A shop on the pipeline: terms of sale, warehouses in zones, categories, variants, carts, and what orders say of all that.
+
+ALTER TABLE warehouses
+    -- Neighbouring zones have neighbouring numbers. Never changed, so that a decision can be made again.
+    ADD COLUMN zone      smallint NOT NULL DEFAULT 1 CHECK (zone BETWEEN 1 AND 99),
+    -- Set while no orders are served from it.
+    ADD COLUMN closed_at timestamptz;
+
+CREATE TABLE categories (
+    id         uuid        PRIMARY KEY,
+    name       text        NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    deleted_at timestamptz
+);
+
+CREATE UNIQUE INDEX categories_name_unique ON categories (lower(name)) WHERE deleted_at IS NULL;
+
+ALTER TABLE products
+    ADD COLUMN category_id uuid REFERENCES categories,
+    -- Words as they are written, of any language.
+    ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', name || ' ' || COALESCE(description, ''))) STORED;
+
+CREATE INDEX products_category ON products (category_id) WHERE category_id IS NOT NULL;
+CREATE INDEX products_words ON products USING gin (words);
+CREATE INDEX products_name ON products (lower(name), id) WHERE deleted_at IS NULL;
+
+ALTER TABLE variants
+    -- What tells it from its product's other variants, such as {"size": "9"}.
+    ADD COLUMN options jsonb NOT NULL DEFAULT '{}',
+    -- What its SKU was before: a refusal may name it.
+    ADD COLUMN former_skus text[] NOT NULL DEFAULT '{}',
+    -- Not set: the price is that of the product's default variant.
+    ALTER COLUMN price_amount DROP NOT NULL,
+    ADD CONSTRAINT variants_default_price_check CHECK (id <> product_id OR price_amount IS NOT NULL);
+
+CREATE INDEX variants_default_price ON variants (price_amount, id) WHERE id = product_id;
+
+-- What is asked for beside the goods: tax and delivery. Append only; the last one is in force.
+CREATE TABLE terms (
+    version    bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    terms      jsonb       NOT NULL,
+    -- Who has set them; nobody where they were there from the first.
+    account_id uuid,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO terms (terms)
+SELECT jsonb_build_object('taxBasisPoints', 1000, 'zones', '{"*": 1}'::jsonb, 'delivery',
+    (SELECT jsonb_object_agg(currency, '{
+        "standard": [{"cost": 490, "days": 3}, {"cost": 690, "days": 5}, {"cost": 1290, "days": 8}],
+        "express":  [{"cost": 990, "days": 1}, {"cost": 1490, "days": 2}, {"cost": 2490, "days": 3}]}'::jsonb)
+     FROM UNNEST(ARRAY['EUR', 'GBP', 'USD']) AS currency));
+
+ALTER TABLE orders
+    -- The terms that it was decided by; 0 where there were none yet.
+    ADD COLUMN terms      bigint NOT NULL DEFAULT 0,
+    -- In the total.
+    ADD COLUMN tax_amount bigint NOT NULL DEFAULT 0 CHECK (tax_amount >= 0),
+    -- Where it goes, how, when and for how much, as it was agreed at the decision.
+    ADD COLUMN delivery   jsonb;
+
+ALTER TABLE stock_movements
+    DROP CONSTRAINT stock_movements_cause_check,
+    ADD CONSTRAINT stock_movements_cause_check CHECK (cause IN
+        ('received', 'adjusted', 'deducted', 'restored', 'sold', 'released', 'expired', 'restocked', 'transferred'));
+
+-- A customer's cart. It holds no stock. Once its order is confirmed it is kept as it was.
+CREATE TABLE carts (
+    id           uuid        PRIMARY KEY,
+    account_id   uuid        NOT NULL,
+    customer_id  text        NOT NULL,
+    status       text        NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'ordering', 'completed')),
+    mode         text        NOT NULL DEFAULT 'standard' CHECK (mode IN ('standard', 'express')),
+    address      jsonb,
+    -- Its last order, and what was sent for it: sent again, it is the same order.
+    order_id     uuid,
+    command      jsonb,
+    -- Orders tried so far.
+    attempts     integer     NOT NULL DEFAULT 0,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    changed_at   timestamptz NOT NULL DEFAULT now(),
+    completed_at timestamptz,
+    CHECK (status = 'open' OR (order_id IS NOT NULL AND command IS NOT NULL)),
+    CHECK ((status = 'completed') = (completed_at IS NOT NULL))
+);
+
+-- One at a time per customer.
+CREATE UNIQUE INDEX carts_current ON carts (account_id, customer_id) WHERE status <> 'completed';
+CREATE INDEX carts_completed ON carts (account_id, customer_id, completed_at, id) WHERE status = 'completed';
+
+CREATE TABLE cart_items (
+    cart_id      uuid        NOT NULL REFERENCES carts,
+    product_id   uuid        NOT NULL,
+    variant_id   uuid        NOT NULL,
+    quantity     integer     NOT NULL CHECK (quantity > 0),
+    -- When it was put in.
+    price_amount bigint      NOT NULL,
+    currency     text        NOT NULL,
+    added_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (cart_id, variant_id)
+);
