@@ -86,6 +86,7 @@ CREATE TABLE carts (
 
 -- One at a time per customer.
 CREATE UNIQUE INDEX carts_current ON carts (account_id, customer_id) WHERE status <> 'completed';
+CREATE INDEX carts_ordering ON carts (customer_id) WHERE status = 'ordering';
 CREATE INDEX carts_completed ON carts (account_id, customer_id, completed_at, id) WHERE status = 'completed';
 
 CREATE TABLE cart_items (

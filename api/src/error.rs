@@ -30,6 +30,11 @@ pub(crate) enum Error {
     Refused(Receipt),
     /// What is wrong is told by its kind alone.
     Plain(&'static Kind),
+    /// The same, with more to say.
+    Refusal {
+        kind: &'static Kind,
+        members: Value,
+    },
     /// A change of an order that is not possible.
     Obstructed {
         order: Uuid,
@@ -192,6 +197,7 @@ impl Error {
             }
             Self::Stock { product, outcome } => stock_problem(*product, outcome),
             Self::Plain(kind) => (kind, told(None, json!({}))),
+            Self::Refusal { kind, members } => (kind, told(None, members.clone())),
             Self::KeyReused => (&problems::KEY_REUSED, told(None, json!({}))),
             Self::Failed { id } => (&problems::FAILED, told(None, json!({ "id": id }))),
             Self::NotAccepted { id, source } => {

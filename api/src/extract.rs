@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::checks::{Checks, NAME_BYTES_MAX};
 use crate::error::{Error, FieldError};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -42,6 +44,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         let limit = request.extensions().get::<BodyBytesMax>().map_or(BODY_BYTES_MAX_DEFAULT, |limit| limit.0);
         parse(&read(request.into_body(), limit).await?).map(Self)
+    }
+}
+
+/// The same; what the type has by default where there is no body at all.
+pub(crate) struct JsonIfAny<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonIfAny<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        Json::from_request(request, state).await.map(|Json(value)| Self(value))
     }
 }
 
@@ -98,6 +114,39 @@ impl<S: Send + Sync> FromRequestParts<S> for Ids {
         let id = |text: &str| Uuid::try_parse(text).map_err(|_| not_found());
         Ok(Self(id(&texts.0)?, id(&texts.1)?))
     }
+}
+
+/// A customer in the path.
+pub(crate) struct Customer(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Customer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let not_found = |_| Error::NotFound("The address does not hold a customer.".to_owned());
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(not_found)?;
+        checked(id).map(Self)
+    }
+}
+
+/// A customer in the path, and the id of something of theirs.
+pub(crate) struct CustomersItem(pub(crate) String, pub(crate) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for CustomersItem {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let not_found = || Error::NotFound("The address does not hold a customer and an id.".to_owned());
+        let found = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((customer, id)) = found.map_err(|_| not_found())?;
+        Ok(Self(checked(customer)?, Uuid::try_parse(&id).map_err(|_| not_found())?))
+    }
+}
+
+fn checked(customer: String) -> Result<String, Error> {
+    let mut checks = Checks::default();
+    checks.text("customerId", &customer, 1, NAME_BYTES_MAX);
+    checks.finish(customer)
 }
 
 /// An id in the path; what is no id is not found.

@@ -139,6 +139,20 @@ impl Cursor for (Uuid, i64) {
     }
 }
 
+/// An address of segments that may hold anything.
+pub(crate) fn path(segments: &[&str]) -> String {
+    segments.iter().flat_map(|segment| ["/".to_owned(), percent(segment)]).collect()
+}
+
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
+fn percent(segment: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    segment
+        .bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
 /// A page of at most `limit` of what was found, which is one more where there is another page.
 pub(crate) fn answer<T, V: Serialize, C: Cursor>(
     path: &str,

@@ -36,6 +36,12 @@ kinds! {
         "`lines` says what was asked for and what was there when the order was decided. Order less, or later.";
     TOTAL_CHANGED = "total-changed", 409, "The order comes to another total than was expected",
         "A price, the tax or the delivery has changed. Show `total` to whoever pays, and order anew with it.";
+    CART_EMPTY = "cart-empty", 409, "There is nothing in the cart",
+        "Put something in before placing its order.";
+    CART_ORDERING = "cart-ordering", 409, "The cart's order is being decided",
+        "Wait for its outcome: `GET /carts/{customerId}` tells the order. Placing it again is the same order.";
+    ADDRESS_MISSING = "address-missing", 409, "The cart has no address",
+        "Say where it goes: `PUT /carts/{customerId}/address`.";
     SKU_TAKEN = "sku-taken", 409, "Another product has this SKU",
         "Choose another SKU. That of a product that is no longer sold stays taken.";
     NAME_TAKEN = "name-taken", 409, "Another category has this name",

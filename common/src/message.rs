@@ -226,7 +226,11 @@ pub fn open(bytes: &[u8]) -> Result<Opened, Unreadable> {
     Ok(opened)
 }
 
-fn decode(json: &str) -> Result<Queued, Unreadable> {
+/// Reads one command, as [`encode`] has written it.
+///
+/// # Errors
+/// Where it can't be read.
+pub fn decode(json: &str) -> Result<Queued, Unreadable> {
     let (head, action) = match serde_json::from_str(json)? {
         Wire::PlaceOrderV1(PlaceOrderV1 { head, customer_id, items }) => {
             (head, Action::PlaceOrder(order(customer_id, items, None)?))

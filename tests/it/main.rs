@@ -5,6 +5,7 @@
 mod accounts;
 mod backpressure;
 mod bad_input;
+mod carts;
 mod catalogue;
 mod cluster;
 mod dead_letters;

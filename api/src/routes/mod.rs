@@ -1,5 +1,6 @@
 //! Every address that the api answers: one folder per noun, one file per verb.
 
+mod carts;
 mod categories;
 mod commands;
 mod customers;
@@ -18,7 +19,7 @@ mod warehouses;
 
 use std::sync::Arc;
 
-use axum::routing::{get, patch, post};
+use axum::routing::{get, patch, post, put};
 use axum::{Extension, Router};
 
 use crate::error::Error;
@@ -63,6 +64,13 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/warehouses/{id}", get(warehouses::show::handle).patch(warehouses::change::handle))
         .route("/terms", get(terms::show::handle).put(terms::put::handle))
         .route("/fulfillment/check", post(fulfillment::check::handle))
+        .route("/carts/{customerId}", get(carts::show::handle))
+        .route("/carts/{customerId}/items", post(carts::add::handle).delete(carts::clear::handle))
+        .route("/carts/{customerId}/items/{variantId}", patch(carts::change::handle).delete(carts::remove::handle))
+        .route("/carts/{customerId}/address", put(carts::address::handle))
+        .route("/carts/{customerId}/summary", get(carts::summary::handle))
+        .route("/carts/{customerId}/place-order", post(carts::place_order::handle))
+        .route("/carts/{customerId}/completed", get(carts::completed::handle))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/problems", get(problems::list))

@@ -97,7 +97,8 @@ fn served(standard: &Confirmed, express: &Confirmed) -> Value {
     })
 }
 
-fn option(confirmed: &Confirmed) -> Value {
+/// What one mode of delivery comes to.
+pub(crate) fn option(confirmed: &Confirmed) -> Value {
     let (delivery, currency) = (confirmed.delivery.as_deref(), confirmed.total.currency);
     json!({
         "mode": delivery.map(|delivery| delivery.wish.mode),

@@ -83,9 +83,9 @@ impl From<Order> for OrderView {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Bill {
-    subtotal: Money,
-    tax: Money,
-    total: Money,
+    pub(crate) subtotal: Money,
+    pub(crate) tax: Money,
+    pub(crate) total: Money,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Value>,
 }

@@ -1,0 +1,76 @@
+//! `POST /carts/{customerId}/items`: puts in so many more.
+
+use axum::Json as Answer;
+use common::db::carts::{self, Item};
+use common::db::{self, PgConnection};
+use common::domain::ORDER_LINES_MAX;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::current::change;
+use super::view::view;
+use crate::auth::Caller;
+use crate::checks::Checks;
+use crate::error::{Error, FieldError};
+use crate::extract::{Customer, Json};
+use crate::state::App;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Request {
+    product_id: Uuid,
+    variant_id: Option<Uuid>,
+    qty: i64,
+}
+
+pub(crate) async fn handle(
+    App(state): App,
+    Caller(caller): Caller,
+    Customer(customer): Customer,
+    Json(request): Json<Request>,
+) -> Result<Answer<Value>, Error> {
+    let quantity = quantity(request.qty)?;
+    let (product, variant) = (request.product_id, request.variant_id.unwrap_or(request.product_id));
+    let changed = change(&state, caller.account, customer, move |c, cart| {
+        Box::pin(async move {
+            let items = carts::items(c, cart.id).await?;
+            let before = items.iter().find(|item| item.variant == variant);
+            if before.is_none() && items.len() >= ORDER_LINES_MAX {
+                let full = FieldError::new("", format!("a cart has {ORDER_LINES_MAX} items at the most"));
+                return Ok(Err(Error::Invalid(vec![full])));
+            }
+            let Some(quantity) = before.map_or(0, |item| item.quantity).checked_add(quantity) else {
+                return Ok(Err(Error::Invalid(vec![FieldError::new("qty", "it adds up to too many")])));
+            };
+            put(c, cart.id, (product, variant), quantity).await
+        })
+    });
+    Ok(Answer(view(&changed.await?)))
+}
+
+pub(super) fn quantity(qty: i64) -> Result<i32, Error> {
+    let quantity = i32::try_from(qty).ok().filter(|quantity| *quantity > 0);
+    let mut checks = Checks::default();
+    checks.that(quantity.is_some(), "qty", || format!("1 to {} is expected", i32::MAX));
+    checks.finish(quantity.unwrap_or_default())
+}
+
+/// Has a cart hold so many of a variant, at today's price; an error where it is not sold.
+pub(super) async fn put(
+    connection: &mut PgConnection,
+    cart: Uuid,
+    (product, variant): (Uuid, Uuid),
+    quantity: i32,
+) -> db::Result<Result<(), Error>> {
+    let catalogue = db::stock::look(connection, &[variant]).await?;
+    let refused = |kind| Ok(Err(Error::Refusal { kind, members: json!({ "productIds": [product] }) }));
+    match catalogue.variant(variant).filter(|known| known.product == product) {
+        None => refused(&crate::problems::UNKNOWN_PRODUCT),
+        Some(known) if known.deleted => refused(&crate::problems::DELETED_PRODUCT),
+        Some(known) => {
+            carts::put(connection, cart, &Item { product, variant, quantity, price: known.price }).await?;
+            Ok(Ok(()))
+        }
+    }
+}
