@@ -31,9 +31,27 @@ ALTER TABLE variants
     ADD COLUMN former_skus text[] NOT NULL DEFAULT '{}',
     -- Not set: the price is that of the product's default variant.
     ALTER COLUMN price_amount DROP NOT NULL,
+    -- At so much or less over all open warehouses it is low.
+    ADD COLUMN low_stock_threshold bigint CHECK (low_stock_threshold >= 0),
     ADD CONSTRAINT variants_default_price_check CHECK (id <> product_id OR price_amount IS NOT NULL);
 
 CREATE INDEX variants_default_price ON variants (price_amount, id) WHERE id = product_id;
+
+CREATE INDEX variants_low_stock ON variants (id) WHERE low_stock_threshold IS NOT NULL;
+
+-- Each time that a decision has taken a variant from above its threshold to it or below. Append only.
+CREATE TABLE low_stock_events (
+    partition  smallint    NOT NULL,
+    sequence   bigint      NOT NULL,
+    variant_id uuid        NOT NULL,
+    threshold  bigint      NOT NULL,
+    available  bigint      NOT NULL,
+    command_id uuid        NOT NULL,
+    crossed_at timestamptz NOT NULL,
+    PRIMARY KEY (partition, sequence, variant_id)
+);
+
+CREATE INDEX low_stock_events_newest ON low_stock_events (crossed_at, command_id, variant_id);
 
 -- What is asked for beside the goods: tax and delivery. Append only; the last one is in force.
 CREATE TABLE terms (
@@ -45,7 +63,8 @@ CREATE TABLE terms (
 );
 
 INSERT INTO terms (terms)
-SELECT jsonb_build_object('taxBasisPoints', 1000, 'zones', '{"*": 1}'::jsonb, 'delivery',
+-- A store that sells already goes on at its prices; a new one begins with 10 %.
+SELECT jsonb_build_object('taxBasisPoints', CASE WHEN EXISTS (SELECT FROM products) THEN 0 ELSE 1000 END, 'zones', '{"*": 1}'::jsonb, 'delivery',
     (SELECT jsonb_object_agg(currency, '{
         "standard": [{"cost": 490, "days": 3}, {"cost": 690, "days": 5}, {"cost": 1290, "days": 8}],
         "express":  [{"cost": 990, "days": 1}, {"cost": 1490, "days": 2}, {"cost": 2490, "days": 3}]}'::jsonb)
@@ -55,14 +74,16 @@ ALTER TABLE orders
     -- The terms that it was decided by; 0 where there were none yet.
     ADD COLUMN terms      bigint NOT NULL DEFAULT 0,
     -- In the total.
-    ADD COLUMN tax_amount bigint NOT NULL DEFAULT 0 CHECK (tax_amount >= 0),
+    ADD COLUMN tax_amount bigint NOT NULL DEFAULT 0,
     -- Where it goes, how, when and for how much, as it was agreed at the decision.
     ADD COLUMN delivery   jsonb;
 
 ALTER TABLE stock_movements
     DROP CONSTRAINT stock_movements_cause_check,
     ADD CONSTRAINT stock_movements_cause_check CHECK (cause IN
-        ('received', 'adjusted', 'deducted', 'restored', 'sold', 'released', 'expired', 'restocked', 'transferred'));
+        ('received', 'adjusted', 'deducted', 'restored', 'sold', 'released', 'expired', 'restocked', 'transferred'))
+        -- What is there satisfies the constraint of before: to look at it again would only take time.
+        NOT VALID;
 
 -- A customer's cart. It holds no stock. Once its order is confirmed it is kept as it was.
 CREATE TABLE carts (
@@ -75,7 +96,7 @@ CREATE TABLE carts (
     -- Its last order, and what was sent for it: sent again, it is the same order.
     order_id     uuid,
     command      jsonb,
-    -- Orders tried so far.
+    -- How often something was sent for it, or was about to be.
     attempts     integer     NOT NULL DEFAULT 0,
     created_at   timestamptz NOT NULL DEFAULT now(),
     changed_at   timestamptz NOT NULL DEFAULT now(),
@@ -87,7 +108,7 @@ CREATE TABLE carts (
 -- One at a time per customer.
 CREATE UNIQUE INDEX carts_current ON carts (account_id, customer_id) WHERE status <> 'completed';
 CREATE INDEX carts_ordering ON carts (customer_id) WHERE status = 'ordering';
-CREATE INDEX carts_completed ON carts (account_id, customer_id, completed_at, id) WHERE status = 'completed';
+CREATE INDEX carts_completed ON carts (customer_id, completed_at, id) WHERE status = 'completed';
 
 CREATE TABLE cart_items (
     cart_id      uuid        NOT NULL REFERENCES carts,
@@ -98,5 +119,7 @@ CREATE TABLE cart_items (
     price_amount bigint      NOT NULL,
     currency     text        NOT NULL,
     added_at     timestamptz NOT NULL DEFAULT now(),
+    -- Hash of the last idempotency key that added to it.
+    added_by_key uuid,
     PRIMARY KEY (cart_id, variant_id)
 );

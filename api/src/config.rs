@@ -27,6 +27,8 @@ pub struct Config {
     /// How often known keys are looked up again: how long a revoked one still works at the most.
     pub keys_refresh_every: Duration,
     pub windows: Windows,
+    /// Most listeners to live stock at once; past it `503`.
+    pub listeners_max: usize,
     pub log_json: bool,
 }
 
@@ -123,6 +125,7 @@ impl Config {
             database_wait: reader.milliseconds("ONHAND_DATABASE_WAIT_MS", 2_000, 50, 60_000),
             keys_refresh_every: reader.milliseconds("ONHAND_KEYS_REFRESH_MS", 2_000, 50, 60_000),
             windows: Windows::read(&mut reader),
+            listeners_max: reader.number("ONHAND_LISTENERS_MAX", 10_000, 1, 1_000_000),
             log_json: reader.text("ONHAND_LOG_FORMAT").as_deref() == Some("json"),
         };
         reader.finish(config)

@@ -57,6 +57,7 @@ pub(crate) enum Error {
         source: PublishError,
     },
     Starting,
+    TooManyListeners,
     Database(db::Error),
     Internal(String),
 }
@@ -207,6 +208,9 @@ impl Error {
             }
             Self::Starting => {
                 (&problems::UNAVAILABLE, Told { retry: true, ..plain("The api has not reached its store yet.") })
+            }
+            Self::TooManyListeners => {
+                (&problems::UNAVAILABLE, Told { retry: true, ..plain("As many listen already as this api takes.") })
             }
             Self::Database(error) if error.is_passing() => {
                 (&problems::UNAVAILABLE, Told { retry: true, ..plain("The database does not answer.") })

@@ -10,6 +10,7 @@
 //! | `answer` | what the answers to commands have in common |
 //! | `error` | every error as a problem (RFC 9457) |
 //! | `checks` | what is wrong with a request of the expected shape, all at once |
+//! | `live` | stock as it changes, for those who listen |
 //! | `delivery` | where an order goes, as requests say it |
 //! | `page` | lists by pages |
 //! | `commands` | sending a command and waiting for what comes of it |
@@ -30,6 +31,7 @@ mod delivery;
 mod error;
 mod extract;
 pub mod keys;
+mod live;
 mod page;
 mod problems;
 pub mod program;
@@ -154,11 +156,13 @@ async fn prepare(
         db::pool(&servers.database_url, "onhand-api", limits, config.database_connections_max, config.database_wait)
             .map_err(Error::Store)?;
     let replies = reply_queue(&topology, instance);
-    let state = Arc::new(State::new(config.clone(), &settings, publisher, pool, replies.clone(), steps));
+    let state =
+        Arc::new(State::new(config.clone(), &settings, publisher, pool, replies.clone(), (steps, stop.clone())));
     let hear = Arc::clone(&state);
     tokio::spawn(listen(open("replies")?, replies, background.clone(), move |reply| hear.waiters.hear(reply)));
     tokio::spawn(waiters::look_up(Arc::clone(&state), background.clone()));
     tokio::spawn(auth::refresh(Arc::clone(&state), background.clone()));
+    tokio::spawn(live::read(Arc::clone(&state), background.clone()));
     slot.fill(state);
     tracing::info!(api.instance = %instance, partitions = settings.partitions, "api started");
     Ok(())

@@ -11,10 +11,12 @@ use common::ids::OrderIds;
 use common::queue::Publisher;
 use common::steps::Steps;
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::auth::Keys;
 use crate::error::Error;
+use crate::live::Live;
 use crate::recent::RecentKeys;
 use crate::waiters::Waiters;
 
@@ -29,7 +31,10 @@ pub(crate) struct State {
     pub(crate) waiters: Waiters,
     /// Where outcomes for this instance are sent.
     pub(crate) reply_queue: String,
+    pub(crate) live: Live,
     pub(crate) steps: Steps,
+    /// Set when the api is told to stop: what would go on for ever ends.
+    pub(crate) stopping: CancellationToken,
     pool: PgPool,
 }
 
@@ -40,7 +45,7 @@ impl State {
         publisher: Publisher,
         pool: PgPool,
         reply_queue: String,
-        steps: Steps,
+        (steps, stopping): (Steps, CancellationToken),
     ) -> Self {
         Self {
             config,
@@ -51,7 +56,9 @@ impl State {
             recent_keys: RecentKeys::default(),
             waiters: Waiters::default(),
             reply_queue,
+            live: Live::default(),
             steps,
+            stopping,
             pool,
         }
     }

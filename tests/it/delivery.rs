@@ -93,6 +93,13 @@ async fn where_nothing_is_delivered_to_or_the_total_is_another_the_order_is_refu
     assert_eq!((&refused.body["expected"], &refused.body["total"]), (&euros(3_300), &euros(3_410)));
     assert_eq!(order(&app, product, expecting(3_410)).await.status, 201);
     assert_eq!(app.client.available(product).await, 97);
+    let dear = app.product_at(5, euros(9_007_199_254_740_991)).await;
+    assert_eq!(order(&app, dear, json!({})).await.body["type"], "/problems/total-too-large");
+    // What was refused for its price is still what it was, whatever the price is later.
+    for product in [product, dear] {
+        let cheaper = json!({ "price": euros(1) });
+        app.operator.change(Method::PATCH, &format!("/products/{product}"), Some(cheaper)).await;
+    }
     for (more, field) in [
         (json!({ "deliveryMode": "express" }), "address"),
         (json!({ "address": address("Germany", "1") }), "address.country"),

@@ -15,6 +15,7 @@ mod expiry;
 mod idempotency;
 mod leases;
 mod lifecycle;
+mod live;
 mod messages;
 mod one_command;
 mod operators;

@@ -4,8 +4,12 @@ use common::message::{self, Reply};
 use serde_json::Value;
 
 #[test]
-fn commands_of_version_1_are_read_and_written_as_ever() {
-    let frozen = include_bytes!("../messages/v1/commands.json");
+fn commands_of_every_version_are_read_and_written_as_ever() {
+    check_commands(include_bytes!("../messages/v1/commands.json"));
+    check_commands(include_bytes!("../messages/v2/commands.json"));
+}
+
+fn check_commands(frozen: &[u8]) {
     let opened = message::open(frozen).unwrap();
     assert!(opened.unreadable.is_empty(), "{:?}", opened.unreadable);
     let encoded: Vec<Vec<u8>> = opened.commands.iter().map(|queued| message::encode(queued).unwrap()).collect();

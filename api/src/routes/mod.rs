@@ -41,6 +41,8 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/stock/deduct", post(stock::change::deduct))
         .route("/stock/restore", post(stock::change::restore))
         .route("/stock/transfer", post(stock::transfer::handle))
+        .route("/stock/low", get(stock::low::now))
+        .route("/stock/low/events", get(stock::low::events))
         .route("/stock/movements", get(stock::movements::handle))
         .route("/payments/unapplied", get(payments::list::handle))
         .route("/payments/unapplied/{id}", patch(payments::resolve::handle))
@@ -53,8 +55,12 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
             get(products::show::handle).patch(products::change::handle).delete(products::delete::handle),
         )
         .route("/products/{id}/stock", get(products::stock::handle))
+        .route("/products/{id}/stock/events", get(products::stock_events::handle))
         .route("/products/{id}/variants", post(variants::create::handle))
-        .route("/products/{id}/variants/{variantId}", patch(variants::change::handle).delete(variants::delete::handle))
+        .route(
+            "/products/{id}/variants/{variantId}",
+            get(variants::show::handle).patch(variants::change::handle).delete(variants::delete::handle),
+        )
         .route("/categories", post(categories::create::handle).get(categories::list::handle))
         .route(
             "/categories/{id}",

@@ -1,7 +1,7 @@
 //! Carts: one at a time per customer of an account. They hold no stock; what their order has come to is told by the order.
 
 use sqlx::types::Json;
-use sqlx::{PgConnection, query, query_as};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::{Error, Result};
@@ -19,6 +19,8 @@ pub struct Cart {
     pub order: Option<Uuid>,
     /// What was sent for it.
     pub command: Option<serde_json::Value>,
+    /// How often something was sent for it, or was about to be.
+    pub attempts: i32,
     pub created_at: Timestamp,
     pub changed_at: Timestamp,
     pub completed_at: Option<Timestamp>,
@@ -52,6 +54,8 @@ pub struct Item {
     pub quantity: i32,
     /// When it was put in.
     pub price: Money,
+    /// Hash of the last idempotency key that added to it.
+    pub added_by_key: Option<Uuid>,
 }
 
 /// Locks the cart that a customer has now, unless it is completed.
@@ -61,7 +65,8 @@ pub struct Item {
 pub async fn lock(connection: &mut PgConnection, account: Uuid, customer: &str) -> Result<Option<Cart>> {
     let row = query_as!(
         Row,
-        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, created_at,
+        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, attempts,
+                created_at,
                 changed_at, completed_at
          FROM carts WHERE account_id = $1 AND customer_id = $2 AND status <> 'completed' FOR UPDATE"#,
         account,
@@ -91,16 +96,18 @@ pub async fn begin(connection: &mut PgConnection, id: Uuid, account: Uuid, custo
 /// Where the database is away.
 pub async fn items(connection: &mut PgConnection, cart: Uuid) -> Result<Vec<Item>> {
     let rows = query!(
-        "SELECT product_id, variant_id, quantity, price_amount, currency FROM cart_items WHERE cart_id = $1
+        "SELECT product_id, variant_id, quantity, price_amount, currency, added_by_key FROM cart_items WHERE cart_id = $1
          ORDER BY added_at, variant_id",
         cart
     );
-    let item = |(product, variant, quantity, amount, currency): (Uuid, Uuid, i32, i64, String)| {
-        let currency = Currency::try_from(currency).map_err(|_| Error::Corrupt("a price's currency"))?;
-        Ok(Item { product, variant, quantity, price: Money { amount, currency } })
-    };
     let rows = rows.fetch_all(connection).await?.into_iter();
-    rows.map(|row| item((row.product_id, row.variant_id, row.quantity, row.price_amount, row.currency))).collect()
+    rows.map(|row| {
+        let currency = Currency::try_from(row.currency).map_err(|_| Error::Corrupt("a price's currency"))?;
+        let price = Money { amount: row.price_amount, currency };
+        let (product, variant, added_by_key) = (row.product_id, row.variant_id, row.added_by_key);
+        Ok(Item { product, variant, quantity: row.quantity, price, added_by_key })
+    })
+    .collect()
 }
 
 /// Puts an item in, in place of what there was of its variant.
@@ -109,16 +116,18 @@ pub async fn items(connection: &mut PgConnection, cart: Uuid) -> Result<Vec<Item
 /// Where the database is away.
 pub async fn put(connection: &mut PgConnection, cart: Uuid, item: &Item) -> Result<()> {
     query!(
-        "INSERT INTO cart_items (cart_id, product_id, variant_id, quantity, price_amount, currency)
-         VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO cart_items (cart_id, product_id, variant_id, quantity, price_amount, currency, added_by_key)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (cart_id, variant_id) DO UPDATE
-         SET quantity = EXCLUDED.quantity, price_amount = EXCLUDED.price_amount, currency = EXCLUDED.currency",
+         SET quantity = EXCLUDED.quantity, price_amount = EXCLUDED.price_amount, currency = EXCLUDED.currency,
+             added_by_key = EXCLUDED.added_by_key",
         cart,
         item.product,
         item.variant,
         item.quantity,
         item.price.amount,
-        item.price.currency.as_str()
+        item.price.currency.as_str(),
+        item.added_by_key
     )
     .execute(&mut *connection)
     .await?;
@@ -161,33 +170,43 @@ async fn touch(connection: &mut PgConnection, cart: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Notes what is about to be sent for it, before it is.
+/// Notes what is about to be sent for it, before it is; answers with the number of the attempt.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn order(connection: &mut PgConnection, cart: Uuid, order: Uuid, command: &serde_json::Value) -> Result<()> {
-    query!(
+pub async fn order(connection: &mut PgConnection, cart: Uuid, order: Uuid, command: &serde_json::Value) -> Result<i32> {
+    let attempt = query_scalar!(
         "UPDATE carts SET status = 'ordering', order_id = $2, command = $3, attempts = attempts + 1, changed_at = now()
-         WHERE id = $1",
+         WHERE id = $1 RETURNING attempts",
         cart,
         order,
         command
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    );
+    Ok(attempt.fetch_one(connection).await?)
 }
 
-/// Notes what has become of a customer's orders that are decided: a cart is completed where its order was confirmed, else open
-/// again.
+/// Notes that the same is about to be sent again; answers with the number of the attempt.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn settle(connection: &mut PgConnection, customer: &str) -> Result<()> {
+pub async fn order_again(connection: &mut PgConnection, cart: Uuid) -> Result<i32> {
+    let attempt = query_scalar!("UPDATE carts SET attempts = attempts + 1 WHERE id = $1 RETURNING attempts", cart);
+    Ok(attempt.fetch_one(connection).await?)
+}
+
+/// Notes what has become of a customer's orders that are decided, of an account's or of all: a cart is completed where its order
+/// was confirmed, also where it was thought that it would not be decided, and else open again.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn settle(connection: &mut PgConnection, account: Option<Uuid>, customer: &str) -> Result<()> {
     query!(
         "UPDATE carts c SET status = CASE WHEN o.refusal IS NULL THEN 'completed' ELSE 'open' END,
              completed_at = CASE WHEN o.refusal IS NULL THEN o.decided_at END
-         FROM orders o WHERE o.id = c.order_id AND c.status = 'ordering' AND c.customer_id = $1",
+         FROM orders o
+         WHERE o.id = c.order_id AND c.customer_id = $2 AND ($1::uuid IS NULL OR c.account_id = $1)
+           AND (c.status = 'ordering' OR (c.status = 'open' AND o.refusal IS NULL))",
+        account,
         customer
     )
     .execute(connection)
@@ -195,12 +214,12 @@ pub async fn settle(connection: &mut PgConnection, customer: &str) -> Result<()>
     Ok(())
 }
 
-/// Opens a cart again whose order will not be decided, unless it is another order's by now.
+/// Opens a cart again whose order will not be decided, unless something was sent for it since that attempt.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn reopen(connection: &mut PgConnection, cart: Uuid, order: Uuid) -> Result<()> {
-    query!("UPDATE carts SET status = 'open' WHERE id = $1 AND order_id = $2 AND status = 'ordering'", cart, order)
+pub async fn reopen(connection: &mut PgConnection, cart: Uuid, attempt: i32) -> Result<()> {
+    query!("UPDATE carts SET status = 'open' WHERE id = $1 AND attempts = $2 AND status = 'ordering'", cart, attempt)
         .execute(connection)
         .await?;
     Ok(())
@@ -218,7 +237,8 @@ pub async fn last_completed(
 ) -> Result<Option<Cart>> {
     let row = query_as!(
         Row,
-        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, created_at,
+        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, attempts,
+                created_at,
                 changed_at, completed_at
          FROM carts WHERE account_id = $1 AND customer_id = $2 AND status = 'completed'
            AND completed_at > now() - $3::float8 * interval '1 second'
@@ -244,7 +264,8 @@ pub async fn completed(
     let (at, id) = before.unzip();
     let rows = query_as!(
         Row,
-        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, created_at,
+        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, attempts,
+                created_at,
                 changed_at, completed_at
          FROM carts WHERE customer_id = $1 AND ($2::uuid IS NULL OR account_id = $2) AND status = 'completed'
            AND ($3::timestamptz IS NULL OR (completed_at, id) < ($3, $4))
@@ -267,6 +288,7 @@ struct Row {
     address: Option<Json<Address>>,
     order_id: Option<Uuid>,
     command: Option<serde_json::Value>,
+    attempts: i32,
     created_at: Timestamp,
     changed_at: Timestamp,
     completed_at: Option<Timestamp>,
@@ -288,6 +310,7 @@ impl TryFrom<Row> for Cart {
             address: row.address.map(|Json(address)| address),
             order: row.order_id,
             command: row.command,
+            attempts: row.attempts,
             created_at: row.created_at,
             changed_at: row.changed_at,
             completed_at: row.completed_at,

@@ -97,6 +97,18 @@ pub async fn failed(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(
     Ok(found.fetch_all(connection).await?.into_iter().map(|row| (row.id, row.account)).collect())
 }
 
+/// Whether an operator has given a command up: it will never be decided, should its message come again.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn is_discarded(connection: &mut PgConnection, command: Uuid) -> Result<bool> {
+    let discarded = query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM dead_letters WHERE command_id = $1 AND state = 'discarded') AS "discarded!""#,
+        command
+    );
+    Ok(discarded.fetch_one(connection).await?)
+}
+
 /// How many wait for an operator.
 ///
 /// # Errors

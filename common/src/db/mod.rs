@@ -13,6 +13,7 @@ pub mod customers;
 pub mod dead_letters;
 pub mod figures;
 pub mod log;
+pub mod low_stock;
 pub mod movements;
 pub mod orders;
 pub mod partitions;

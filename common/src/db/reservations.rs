@@ -120,6 +120,8 @@ pub async fn due_of(
                   SELECT r.order_id, r.quantity FROM reservations r
                   WHERE r.variant_id = needed.variant_id AND r.due_at <= $3
                     AND r.due_at >= COALESCE($4::timestamptz, '-infinity') AND r.order_id <> ALL($5)
+                    -- What is let go of in a closed warehouse helps nobody.
+                    AND r.warehouse_id NOT IN (SELECT id FROM warehouses WHERE closed_at IS NOT NULL)
                   -- Each row is a piece at least.
                   ORDER BY r.due_at LIMIT LEAST(needed.pieces, $6)) due
            LIMIT $6"#,

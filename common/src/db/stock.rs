@@ -10,28 +10,34 @@ use uuid::Uuid;
 use super::{Error, Result, warehouses};
 use crate::domain::{Currency, Money, Site, StockChange, StockLevel, StockView, Timestamp, VariantView, variant_name};
 
+/// Stock rows with what the catalogue says of them: what a decision looks at.
+macro_rules! rows {
+    ($connection:ident, $variants:ident, $lock:literal) => {
+        query_as!(
+            Row,
+            r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.closed_at,
+                    v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
+                    NULLIF(v.options, '{}') AS "options: Json<BTreeMap<String, String>>",
+                    (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!", v.low_stock_threshold
+             FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
+                  JOIN warehouses w ON w.id = s.warehouse_id
+                  -- Without a price of its own it has the product's, which is that of the default variant.
+                  LEFT JOIN variants d ON d.id = v.product_id AND v.price_amount IS NULL
+             WHERE s.variant_id = ANY($1) ORDER BY s.variant_id, s.warehouse_id "# + $lock,
+            $variants
+        )
+        .fetch_all($connection)
+        .await?
+    };
+}
+
 /// Locks every stock row of these variants, ordered by variant and warehouse so that no two batches deadlock, and reads
 /// what their catalogue says.
 ///
 /// # Errors
 /// Where the database is away or a lock is not to be had in time.
 pub async fn lock(connection: &mut PgConnection, variants: &[Uuid]) -> Result<StockView> {
-    let rows = query_as!(
-        Row,
-        r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.closed_at,
-                v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
-                v.options AS "options: Json<BTreeMap<String, String>>",
-                (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!"
-         FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
-              JOIN variants d ON d.id = v.product_id JOIN warehouses w ON w.id = s.warehouse_id
-         WHERE s.variant_id = ANY($1)
-         ORDER BY s.variant_id, s.warehouse_id
-         FOR UPDATE OF s"#,
-        variants
-    )
-    .fetch_all(connection)
-    .await?;
-    view(rows)
+    view(rows!(connection, variants, "FOR UPDATE OF s"))
 }
 
 /// The same, not locked: as it is now, and may be no more in a moment.
@@ -39,21 +45,7 @@ pub async fn lock(connection: &mut PgConnection, variants: &[Uuid]) -> Result<St
 /// # Errors
 /// Where the database is away.
 pub async fn look(connection: &mut PgConnection, variants: &[Uuid]) -> Result<StockView> {
-    let rows = query_as!(
-        Row,
-        r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.closed_at,
-                v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
-                v.options AS "options: Json<BTreeMap<String, String>>",
-                (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!"
-         FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
-              JOIN variants d ON d.id = v.product_id JOIN warehouses w ON w.id = s.warehouse_id
-         WHERE s.variant_id = ANY($1)
-         ORDER BY s.variant_id, s.warehouse_id"#,
-        variants
-    )
-    .fetch_all(connection)
-    .await?;
-    view(rows)
+    view(rows!(connection, variants, ""))
 }
 
 struct Row {
@@ -67,10 +59,11 @@ struct Row {
     product_id: Uuid,
     sku: String,
     name: String,
-    options: Json<BTreeMap<String, String>>,
+    options: Option<Json<BTreeMap<String, String>>>,
     price_amount: i64,
     currency: String,
     deleted: bool,
+    low_stock_threshold: Option<i64>,
 }
 
 impl Row {
@@ -94,10 +87,14 @@ fn view(rows: Vec<Row>) -> Result<StockView> {
         }
         let variant = VariantView {
             product: row.product_id,
-            name: Arc::from(variant_name(&row.name, &row.options)),
+            name: match row.options {
+                None => Arc::from(row.name),
+                Some(Json(options)) => Arc::from(variant_name(&row.name, &options)),
+            },
             sku: Arc::from(row.sku),
             price: Money { amount: row.price_amount, currency },
             deleted: row.deleted,
+            low_at: row.low_stock_threshold,
             levels,
         };
         view.insert(id, variant);
@@ -192,28 +189,45 @@ pub struct StoredLevel {
     pub variant_id: Uuid,
     pub warehouse_id: Uuid,
     pub warehouse_code: String,
+    /// Whether orders are served from there.
+    pub open: bool,
     pub on_hand: i64,
     pub reserved: i64,
     pub version: i64,
 }
 
-/// The stock of a product's variants in every warehouse; `None` where there is no such product.
+/// The stock of these products' variants in every warehouse, as anybody may see it, with the product of each. Of one that is not
+/// sold there is none.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn of_product(connection: &mut PgConnection, product: Uuid) -> Result<Option<Vec<StoredLevel>>> {
-    let levels = query_as!(
-        StoredLevel,
-        "SELECT s.variant_id, s.warehouse_id, w.code AS warehouse_code, s.on_hand, s.reserved, s.version
-         FROM variants v JOIN stock s ON s.variant_id = v.id JOIN warehouses w ON w.id = s.warehouse_id
-         JOIN products p ON p.id = v.product_id
-         WHERE v.product_id = $1 AND v.deleted_at IS NULL AND p.deleted_at IS NULL
-         ORDER BY s.variant_id, s.warehouse_id",
-        product
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok((!levels.is_empty()).then_some(levels))
+pub async fn of_products(connection: &mut PgConnection, products: &[Uuid]) -> Result<Vec<(Uuid, StoredLevel)>> {
+    let rows = query_as!(
+        LevelRow,
+        r#"SELECT v.product_id, s.variant_id, s.warehouse_id, w.code AS warehouse_code, w.closed_at IS NULL AS "open!",
+                s.on_hand, s.reserved, s.version
+           FROM variants v JOIN stock s ON s.variant_id = v.id JOIN warehouses w ON w.id = s.warehouse_id
+           JOIN products p ON p.id = v.product_id
+           WHERE v.product_id = ANY($1) AND v.deleted_at IS NULL AND p.deleted_at IS NULL
+           ORDER BY v.product_id, s.variant_id, s.warehouse_id"#,
+        products
+    );
+    let level = |row: LevelRow| {
+        let LevelRow { product_id, variant_id, warehouse_id, warehouse_code, open, on_hand, reserved, version } = row;
+        (product_id, StoredLevel { variant_id, warehouse_id, warehouse_code, open, on_hand, reserved, version })
+    };
+    Ok(rows.fetch_all(connection).await?.into_iter().map(level).collect())
+}
+
+struct LevelRow {
+    product_id: Uuid,
+    variant_id: Uuid,
+    warehouse_id: Uuid,
+    warehouse_code: String,
+    open: bool,
+    on_hand: i64,
+    reserved: i64,
+    version: i64,
 }
 
 pub(super) fn expect_rows(table: &'static str, expected: usize, written: u64) -> Result<()> {

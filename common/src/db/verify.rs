@@ -241,7 +241,7 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
         r#"SELECT format('order %s', id) AS "example!", count(*) OVER () AS "rows!"
            FROM orders WHERE refusal -> 'refusal' ->> 'reason' = 'insufficient-stock'
              AND (jsonb_array_length(refusal -> 'refusal' -> 'lines') = 0
-                  OR refusal @? '$.refusal.lines[*] ? (@.seen.size() == 0)') ORDER BY 1 LIMIT $1"#
+                  OR refusal @? '$.refusal.lines[*] ? (@.seen.size() == 0 && @.onHand > 0)') ORDER BY 1 LIMIT $1"#
     );
     check!(
         findings,

@@ -43,9 +43,21 @@ pub fn allocate(lines: &[Wanted<'_>], destination: Option<u16>) -> Result<Vec<Ve
     if !short.is_empty() {
         return Err(short);
     }
+    // Most orders are of one line, and most lines in one place.
+    if let [line] = lines
+        && let Some(level) = nearest(line, destination)
+    {
+        return Ok(vec![vec![Piece { warehouse: level.warehouse, quantity: line.quantity }]]);
+    }
     let sites = Sites::of(lines, destination);
     let chosen = sites.fewest(lines);
     Ok(lines.iter().enumerate().map(|(n, line)| sites.serve(n, line.quantity, &chosen)).collect())
+}
+
+/// The nearest that has all of a line.
+fn nearest<'a>(line: &Wanted<'a>, destination: Option<u16>) -> Option<&'a StockLevel> {
+    let whole = line.levels.iter().filter(|level| level.offered() >= line.quantity);
+    whole.min_by_key(|level| (level.site.distance(destination), level.warehouse))
 }
 
 /// What can be ordered of a variant, over all open warehouses.
@@ -69,8 +81,8 @@ impl Sites {
         near.sort_unstable();
         near.dedup();
         let offer = |line: &Wanted<'_>, warehouse| {
-            let level = line.levels.iter().find(|level| level.warehouse == warehouse);
-            level.map_or(0, StockLevel::offered)
+            let found = line.levels.binary_search_by_key(&warehouse, |level| level.warehouse);
+            found.ok().and_then(|n| line.levels.get(n)).map_or(0, StockLevel::offered)
         };
         let offers = lines.iter().map(|line| near.iter().map(|(_, warehouse)| offer(line, *warehouse)).collect());
         Self { offers: offers.collect(), near }

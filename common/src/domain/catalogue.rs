@@ -18,7 +18,8 @@ pub(super) fn create_product(
         Err(refused) => return refused,
     };
     let (name, sku) = (product.name.clone(), product.sku.clone());
-    let new = VariantView { product: id, name, sku, price: product.price, deleted: false, levels: Vec::new() };
+    let new =
+        VariantView { product: id, name, sku, price: product.price, deleted: false, low_at: None, levels: Vec::new() };
     open(view, id, new, (product.warehouse_id, site, product.stock), moved)
 }
 
@@ -41,7 +42,8 @@ pub(super) fn create_variant(
         return ProductOutcome::OtherCurrency;
     }
     let (name, sku) = (Arc::from(variant_name(&product.name, &variant.options)), variant.sku.clone());
-    let new = VariantView { product: variant.product_id, name, sku, price, deleted: false, levels: Vec::new() };
+    let new =
+        VariantView { product: variant.product_id, name, sku, price, deleted: false, low_at: None, levels: Vec::new() };
     open(view, id, new, (variant.warehouse_id, site, variant.stock), moved)
 }
 

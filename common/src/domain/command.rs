@@ -73,7 +73,7 @@ pub struct Line {
     #[serde(rename = "qty")]
     pub quantity: i32,
     /// The price of a piece that was agreed before; else it is that of the catalogue at the decision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "unitPrice", default, skip_serializing_if = "Option::is_none")]
     pub agreed: Option<Money>,
 }
 

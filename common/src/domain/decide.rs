@@ -6,9 +6,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Action, ChangeOutcome, Changed, Command, Hold, HoldTerms, Movement, Order, OrderItem, Outcome, PlaceOrder, Placed,
-    ProductOutcome, Refusal, SeenLine, Site, StockOutcome, StockView, Terms, Timestamp, catalogue, change, inventory,
-    quote,
+    Action, ChangeOutcome, Changed, Command, Hold, HoldTerms, Line, Movement, Order, OrderItem, Outcome, PlaceOrder,
+    Placed, ProductOutcome, Refusal, SeenLine, Site, StockOutcome, StockView, Terms, Timestamp, catalogue, change,
+    inventory, quote,
 };
 
 /// Everything that the decisions of a batch may look at and change.
@@ -57,7 +57,8 @@ fn place(view: &mut View, order: &PlaceOrder) -> Outcome {
     match quote(&view.stock, &view.terms, order, view.now) {
         Err(refusal) => {
             let beside = beside(&view.stock, order, &refusal);
-            let (lines, delivery, expected_total) = (order.lines.clone(), order.delivery.clone(), order.expected_total);
+            let lines = asked(&view.stock, order, &refusal);
+            let (delivery, expected_total) = (order.delivery.clone(), order.expected_total);
             let hold = order.hold.map(|hold| hold.kind);
             Outcome::Refused(Placed { lines, refusal, beside, hold, delivery, expected_total })
         }
@@ -71,6 +72,22 @@ fn place(view: &mut View, order: &PlaceOrder) -> Outcome {
             });
             Outcome::Confirmed(confirmed)
         }
+    }
+}
+
+/// The lines as they were asked for; where their prices are the reason, with the prices of the moment.
+fn asked(stock: &StockView, order: &PlaceOrder, refusal: &Refusal) -> Vec<Line> {
+    let priced = |line: &Line| {
+        let price = stock.variant(line.variant_id).map(|variant| variant.price);
+        Line { agreed: line.agreed.or(price), ..*line }
+    };
+    match refusal {
+        Refusal::TotalTooLarge | Refusal::TotalChanged { .. } => order.lines.iter().map(priced).collect(),
+        Refusal::UnknownProduct { .. }
+        | Refusal::DeletedProduct { .. }
+        | Refusal::MixedCurrencies { .. }
+        | Refusal::NoDelivery
+        | Refusal::InsufficientStock { .. } => order.lines.clone(),
     }
 }
 
@@ -107,7 +124,7 @@ fn take(stock: &mut StockView, item: &mut OrderItem, reserve: bool) {
 mod tests {
     use super::*;
     use crate::domain::{
-        AMOUNT_MAX, Allocation, Confirmed, Currency, HoldKind, Line, Money, Placed, SeenVersion, ShortLine, StockLevel,
+        AMOUNT_MAX, Allocation, Confirmed, Currency, HoldKind, Money, Placed, SeenVersion, ShortLine, StockLevel,
         VariantView,
     };
 
@@ -134,7 +151,8 @@ mod tests {
             (5, money(7, "EUR"), false, vec![level(HERE, 3, 0)]),
         ] {
             let id = Uuid::from_u128(id);
-            let view = VariantView { product: id, name: "n".into(), sku: "s".into(), price, deleted, levels };
+            let view =
+                VariantView { product: id, name: "n".into(), sku: "s".into(), price, deleted, low_at: None, levels };
             stock.insert(id, view);
         }
         stock
@@ -210,7 +228,13 @@ mod tests {
         ] {
             let mut stock = stock();
             let Outcome::Refused(placed) = order(&mut stock, &lines) else { panic!("{expected:?} is expected") };
-            assert_eq!((&placed.lines, &placed.refusal), (&lines, &expected));
+            assert_eq!(placed.refusal, expected);
+            let priced = matches!(expected, Refusal::TotalTooLarge);
+            let asked = lines.iter().map(|line| {
+                let price = self::stock().variant(line.variant_id).map(|variant| variant.price);
+                Line { agreed: price.filter(|_| priced), ..*line }
+            });
+            assert_eq!(placed.lines, asked.collect::<Vec<_>>(), "with prices where they are the reason");
             let short = matches!(expected, Refusal::InsufficientStock { .. });
             let beside = SeenLine { variant_id: Uuid::from_u128(5), seen: seen([HERE]) };
             assert_eq!(placed.beside, if short { vec![beside] } else { Vec::new() }, "what else it has looked at");

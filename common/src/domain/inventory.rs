@@ -82,7 +82,7 @@ pub(super) fn transfer(view: &mut View, transfer: &TransferStock, moved: &mut Ve
         Some(known) if known.product == transfer.product_id => {}
         Some(_) | None => return StockOutcome::UnknownProduct,
     }
-    // Where a warehouse is known, so is its row: it is opened before.
+    // Where a warehouse is known, so is its row: it is opened before, save of a variant of this very batch.
     let (Some(from), Some(to)) = (view.stock.level(variant, from_id), view.stock.level(variant, to_id)) else {
         return StockOutcome::UnknownWarehouse;
     };

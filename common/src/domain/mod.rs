@@ -39,7 +39,7 @@ pub use order::{
     ShortLine, Since,
 };
 pub use quote::quote;
-pub use stock::{Site, StockChange, StockLevel, StockView, VariantView};
+pub use stock::{Crossing, Site, StockChange, StockLevel, StockView, VariantView};
 pub use terms::{
     Address, Amounts, DELIVERY_DAYS_MAX, Day, Delivery, DeliveryMode, DeliveryTier, DeliveryWish, Rate, Rates,
     TAX_BASIS_POINTS_MAX, Terms, ZONE_MAX, day,

@@ -181,6 +181,7 @@ impl Core {
                 sku: "s".into(),
                 price: Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") },
                 deleted: false,
+                low_at: None,
                 levels: WAREHOUSES.iter().zip(levels).map(level).collect(),
             };
             view.stock.insert(product(n), variant);

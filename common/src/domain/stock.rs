@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Money, SeenVersion};
+use super::{Money, SeenVersion, offered};
 
 /// A warehouse as far as the core cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct VariantView {
     pub sku: Arc<str>,
     pub price: Money,
     pub deleted: bool,
+    /// At so much or less that is offered it is low.
+    pub low_at: Option<i64>,
     /// By warehouse.
     pub levels: Vec<StockLevel>,
 }
@@ -80,6 +82,17 @@ pub struct StockView {
     /// SKUs of this batch's new products that the catalogue already has, or that an earlier command of the batch took.
     skus_taken: BTreeSet<Arc<str>>,
     changed: BTreeSet<(Uuid, Uuid)>,
+    /// What was offered, before the decision at hand, of those variants it has changed that may become low.
+    before: BTreeMap<Uuid, i64>,
+}
+
+/// A decision that has taken a variant from above its threshold to it or below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crossing {
+    pub variant: Uuid,
+    pub threshold: i64,
+    /// Offered afterwards.
+    pub available: i64,
 }
 
 /// The new state of one stock row.
@@ -93,7 +106,8 @@ pub struct StockChange {
 }
 
 impl StockView {
-    pub fn insert(&mut self, variant: Uuid, view: VariantView) {
+    pub fn insert(&mut self, variant: Uuid, mut view: VariantView) {
+        view.levels.sort_unstable_by_key(|level| level.warehouse);
         self.variants.insert(variant, view);
     }
 
@@ -114,14 +128,27 @@ impl StockView {
     /// Changes one stock row; answers with its new version. The caller has seen that it may: `0 <= reserved <= on_hand`
     /// holds afterwards.
     pub(super) fn change(&mut self, variant: Uuid, warehouse: Uuid, on_hand: i64, reserved: i64) -> Option<i64> {
-        let levels = &mut self.variants.get_mut(&variant)?.levels;
-        let level = levels.iter_mut().find(|level| level.warehouse == warehouse)?;
+        let view = self.variants.get_mut(&variant)?;
+        if view.low_at.is_some() {
+            self.before.entry(variant).or_insert_with(|| offered(&view.levels));
+        }
+        let level = view.levels.iter_mut().find(|level| level.warehouse == warehouse)?;
         level.on_hand += on_hand;
         level.reserved += reserved;
         debug_assert!(0 <= level.reserved && level.reserved <= level.on_hand, "I-1: {level:?}");
         level.version += 1;
         self.changed.insert((variant, warehouse));
         Some(level.version)
+    }
+
+    /// The thresholds that the decisions since this was last asked have crossed together: what goes down and up again has not.
+    pub fn take_crossings(&mut self) -> Vec<Crossing> {
+        let crossing = |(variant, before): (Uuid, i64)| {
+            let view = self.variants.get(&variant)?;
+            let (threshold, available) = (view.low_at?, offered(&view.levels));
+            (before > threshold && available <= threshold).then_some(Crossing { variant, threshold, available })
+        };
+        std::mem::take(&mut self.before).into_iter().filter_map(crossing).collect()
     }
 
     /// A stock row of a variant that is known, or `None`.
@@ -142,5 +169,40 @@ impl StockView {
                 version: level.version,
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Currency;
+
+    #[test]
+    fn a_threshold_is_crossed_once_each_time_and_not_by_what_comes_back_in_the_same_decision() {
+        let (variant, here, there) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        let level = |warehouse| {
+            let site = Site { zone: 1, open: true };
+            StockLevel { warehouse, site, on_hand: 4, reserved: 0, version: 0 }
+        };
+        let mut stock = StockView::default();
+        let price = Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") };
+        let (name, sku, levels) = ("n".into(), "s".into(), vec![level(here), level(there)]);
+        stock.insert(
+            variant,
+            VariantView { product: variant, name, sku, price, deleted: false, low_at: Some(5), levels },
+        );
+        const NONE: [i64; 0] = [];
+        let mut decide = |changes: &[(Uuid, i64, i64)]| -> Vec<i64> {
+            for (warehouse, on_hand, reserved) in changes {
+                stock.change(variant, *warehouse, *on_hand, *reserved);
+            }
+            stock.take_crossings().into_iter().map(|crossing| crossing.available).collect()
+        };
+        assert_eq!(decide(&[(here, -2, 0)]), NONE, "6 are left");
+        assert_eq!(decide(&[(here, -2, 0), (there, 2, 0)]), NONE, "moved");
+        assert_eq!(decide(&[(there, 0, 1)]), [5], "reserved");
+        assert_eq!(decide(&[(there, -1, 0)]), NONE, "lower still");
+        assert_eq!(decide(&[(here, 5, 0)]), NONE, "up");
+        assert_eq!(decide(&[(here, -5, 0)]), [4], "down again");
     }
 }

@@ -12,6 +12,10 @@ pub const ZONE_MAX: u16 = 99;
 pub const TAX_BASIS_POINTS_MAX: u32 = 10_000;
 /// Longest delivery, in days.
 pub const DELIVERY_DAYS_MAX: u16 = 365;
+/// Most areas that have a zone.
+const AREAS_MAX: usize = 10_000;
+/// Most characters of a postal code that an area may be named by.
+const CODE_CHARACTERS_MAX: usize = 10;
 /// The area that every address is in.
 const ANYWHERE: &str = "*";
 
@@ -148,12 +152,10 @@ impl Terms {
         let code: String =
             postal_code.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
         let country = country.to_ascii_uppercase();
-        let holds = |area: &str| match area.split_once('-') {
-            Some((of, prefix)) => of == country && code.starts_with(prefix),
-            None => area == country || area == ANYWHERE,
-        };
-        // A country's own name is longer than the star, and any of its prefixes longer still.
-        self.zones.iter().filter(|(area, _)| holds(area)).max_by_key(|(area, _)| area.len()).map(|(_, zone)| *zone)
+        let code = &code[..code.len().min(CODE_CHARACTERS_MAX)];
+        let prefixes = (1..=code.len()).rev().map(|length| format!("{country}-{}", &code[..length]));
+        let areas = prefixes.chain([country.clone(), ANYWHERE.to_owned()]);
+        areas.into_iter().find_map(|area| self.zones.get(&area).copied())
     }
 
     #[must_use]
@@ -190,6 +192,9 @@ impl Terms {
         let mut mistakes = Vec::new();
         if self.tax_basis_points > TAX_BASIS_POINTS_MAX {
             mistakes.push(("taxBasisPoints".to_owned(), format!("0 to {TAX_BASIS_POINTS_MAX} is expected")));
+        }
+        if self.zones.len() > AREAS_MAX {
+            mistakes.push(("zones".to_owned(), format!("{AREAS_MAX} areas at the most are expected")));
         }
         for (area, zone) in &self.zones {
             if !is_area(area) {
@@ -237,7 +242,8 @@ impl Delivery {
 fn is_area(area: &str) -> bool {
     let is_country = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase());
     let is_code = |text: &str| {
-        (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        (1..=CODE_CHARACTERS_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
     };
     match area.split_once('-') {
         Some((country, prefix)) => is_country(country) && is_code(prefix),
@@ -287,6 +293,8 @@ mod tests {
             ("DE", "80331", 3),
             ("GB", "sw1a 1aa", 4),
             ("GB", "E1 6AN", 9),
+            ("GB", "SW1A 1AA and much more than that", 4),
+            ("GB", "ß", 9),
             ("FR", "80331", 9),
         ] {
             assert_eq!(terms(0).zone(country, code), Some(zone), "{country} {code}");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::db::commands::{CommandOutcome, DecidedCommand, Known};
+use common::db::low_stock::Crossed;
 use common::db::movements::Caused;
 use common::db::orders::Entry;
 use common::db::partitions::{Counts, Reached};
@@ -41,6 +42,7 @@ pub(super) struct Decisions {
     pub(super) changed: BTreeSet<Uuid>,
     pub(super) moved: Vec<Caused>,
     pub(super) unapplied: Vec<Unapplied>,
+    pub(super) low: Vec<Crossed>,
     /// How far the log of each partition goes that decided something.
     pub(super) reached: BTreeMap<u16, Reached>,
     pub(super) replies: Vec<(String, Decided)>,
@@ -67,6 +69,14 @@ pub(super) fn decide_batch<'a>(seen: &mut Seen, batch: impl Iterator<Item = &'a 
                 seen.known.keys.extend(command.idempotency.map(|i| (i.key, i.fingerprint)));
                 let decision = decide(&mut seen.view, command);
                 let told = decisions.note(seen, command, place, decision);
+                let Place { partition, sequence } = place;
+                let crossed = seen.view.stock.take_crossings().into_iter();
+                decisions.low.extend(crossed.map(|crossing| Crossed {
+                    crossing,
+                    partition,
+                    sequence,
+                    command: command.id,
+                }));
                 if let Some((order, _)) = decisions.orders.last()
                     && order.id == command.id
                     && changed.contains(&order.id)
@@ -380,6 +390,7 @@ mod tests {
                 sku: "s".into(),
                 price: Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") },
                 deleted: false,
+                low_at: None,
                 levels: vec![level(DEFAULT_WAREHOUSE, here), level(OTHER_WAREHOUSE, there)],
             };
             stock.insert(Uuid::from_u128(product), view);

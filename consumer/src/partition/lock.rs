@@ -10,7 +10,7 @@ use common::db::stock::Sum;
 use common::db::terms::StoredTerms;
 use common::db::{self, Transaction};
 use common::domain::{
-    Action, Command, CreateProduct, CreateVariant, Expire, Order, StockLevel, StockView, Timestamp, View,
+    Action, Allocation, Command, CreateProduct, CreateVariant, Expire, Order, StockLevel, StockView, Timestamp, View,
 };
 use common::message::Queued;
 use common::partition::partition_of_order;
@@ -69,7 +69,12 @@ pub(super) async fn is_more_due(
 ) -> Result<bool, Failure> {
     let mut freed = BTreeMap::<Uuid, i64>::new();
     for item in due.iter().flat_map(Order::items) {
-        *freed.entry(item.variant_id).or_default() += i64::from(item.quantity);
+        let is_open = |allocation: &&Allocation| {
+            let level = seen.view.stock.level(item.variant_id, allocation.warehouse_id);
+            level.is_some_and(|level| level.site.open)
+        };
+        let pieces = item.allocations.iter().filter(is_open).map(|allocation| i64::from(allocation.quantity));
+        *freed.entry(item.variant_id).or_default() += pieces.sum::<i64>();
     }
     let locked = |variant| {
         let levels = seen.view.stock.variant(variant).map(|variant| variant.levels.as_slice()).unwrap_or_default();

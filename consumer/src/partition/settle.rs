@@ -216,6 +216,9 @@ async fn save(
     if !decisions.unapplied.is_empty() {
         db::payments::insert(transaction, &decisions.unapplied, now).await?;
     }
+    if !decisions.low.is_empty() {
+        db::low_stock::insert(transaction, &decisions.low, now).await?;
+    }
     if !decisions.reached.is_empty() {
         db::partitions::advance(transaction, &decisions.reached, decisions.len(), now, lease).await?;
     }

@@ -1,9 +1,11 @@
-//! `POST /carts/{customerId}/items`: puts in so many more.
+//! `POST /carts/{customerId}/items`: puts in so many more; under the idempotency key that was the last to put any in, none.
 
 use axum::Json as Answer;
+use axum::http::HeaderMap;
 use common::db::carts::{self, Item};
 use common::db::{self, PgConnection};
 use common::domain::ORDER_LINES_MAX;
+use common::ids::hash_id;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,7 +15,7 @@ use super::view::view;
 use crate::auth::Caller;
 use crate::checks::Checks;
 use crate::error::{Error, FieldError};
-use crate::extract::{Customer, Json};
+use crate::extract::{Customer, Json, idempotency_key};
 use crate::state::App;
 
 #[derive(Deserialize)]
@@ -28,14 +30,21 @@ pub(crate) async fn handle(
     App(state): App,
     Caller(caller): Caller,
     Customer(customer): Customer,
+    headers: HeaderMap,
     Json(request): Json<Request>,
 ) -> Result<Answer<Value>, Error> {
     let quantity = quantity(request.qty)?;
+    let account = caller.account;
+    let key = idempotency_key(&headers)?;
+    let key = key.map(|key| hash_id("cart-item-key", &[account.as_bytes(), customer.as_bytes(), key.as_bytes()]));
     let (product, variant) = (request.product_id, request.variant_id.unwrap_or(request.product_id));
-    let changed = change(&state, caller.account, customer, move |c, cart| {
+    let changed = change(&state, account, customer, move |c, cart| {
         Box::pin(async move {
             let items = carts::items(c, cart.id).await?;
             let before = items.iter().find(|item| item.variant == variant);
+            if key.is_some() && before.is_some_and(|item| item.added_by_key == key) {
+                return Ok(Ok(()));
+            }
             if before.is_none() && items.len() >= ORDER_LINES_MAX {
                 let full = FieldError::new("", format!("a cart has {ORDER_LINES_MAX} items at the most"));
                 return Ok(Err(Error::Invalid(vec![full])));
@@ -43,7 +52,7 @@ pub(crate) async fn handle(
             let Some(quantity) = before.map_or(0, |item| item.quantity).checked_add(quantity) else {
                 return Ok(Err(Error::Invalid(vec![FieldError::new("qty", "it adds up to too many")])));
             };
-            put(c, cart.id, (product, variant), quantity).await
+            put(c, cart.id, (product, variant), quantity, key).await
         })
     });
     Ok(Answer(view(&changed.await?)))
@@ -62,6 +71,7 @@ pub(super) async fn put(
     cart: Uuid,
     (product, variant): (Uuid, Uuid),
     quantity: i32,
+    added_by_key: Option<Uuid>,
 ) -> db::Result<Result<(), Error>> {
     let catalogue = db::stock::look(connection, &[variant]).await?;
     let refused = |kind| Ok(Err(Error::Refusal { kind, members: json!({ "productIds": [product] }) }));
@@ -69,7 +79,8 @@ pub(super) async fn put(
         None => refused(&crate::problems::UNKNOWN_PRODUCT),
         Some(known) if known.deleted => refused(&crate::problems::DELETED_PRODUCT),
         Some(known) => {
-            carts::put(connection, cart, &Item { product, variant, quantity, price: known.price }).await?;
+            let item = Item { product, variant, quantity, price: known.price, added_by_key };
+            carts::put(connection, cart, &item).await?;
             Ok(Ok(()))
         }
     }

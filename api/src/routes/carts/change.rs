@@ -29,7 +29,7 @@ pub(crate) async fn handle(
     let changed = change(&state, caller.account, customer, move |c, cart| {
         Box::pin(async move {
             match carts::items(c, cart.id).await?.iter().find(|item| item.variant == variant) {
-                Some(item) => put(c, cart.id, (item.product, variant), quantity).await,
+                Some(item) => put(c, cart.id, (item.product, variant), quantity, None).await,
                 None => Ok(Err(Error::NotFound("That is not in the cart.".to_owned()))),
             }
         })

@@ -1,18 +1,22 @@
-//! `GET /carts/{customerId}/completed?limit=&cursor=`: carts that have become orders, as they were, the last ones first. An operator
-//! sees those of all accounts.
+//! `GET /carts/{customerId}/completed?limit=&cursor=`: carts that have become orders, with what was ordered at what was paid, the last
+//! ones first. An operator sees those of all accounts.
+
+use std::collections::HashMap;
 
 use axum::response::Response;
 use common::db;
 use common::db::accounts::Role;
-use common::domain::{StockView, Timestamp};
+use common::db::carts::Cart;
+use common::domain::{Order, Timestamp};
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::current::Current;
-use super::view::view;
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::extract::Customer;
 use crate::page::{self, Asked};
+use crate::routes::orders::view::item;
 use crate::state::App;
 
 pub(crate) async fn handle(
@@ -28,20 +32,30 @@ pub(crate) async fn handle(
     let path = page::path(&["carts", &customer, "completed"]);
     let found = state.read(move |c| {
         Box::pin(async move {
-            db::carts::settle(c, &customer).await?;
-            let mut shown = Vec::new();
-            for cart in db::carts::completed(c, account, &customer, before, limit + 1).await? {
-                let items = db::carts::items(c, cart.id).await?;
-                shown.push((cart, items));
-            }
-            let variants: Vec<Uuid> = shown.iter().flat_map(|(_, items)| items).map(|item| item.variant).collect();
-            Ok((shown, db::stock::look(c, &variants).await?))
+            db::carts::settle(c, account, &customer).await?;
+            let carts = db::carts::completed(c, account, &customer, before, limit + 1).await?;
+            let ids: Vec<Uuid> = carts.iter().filter_map(|cart| cart.order).collect();
+            let orders = db::orders::find(c, &ids).await?.into_iter().map(|stored| (stored.order.id, stored.order));
+            Ok((carts, orders.collect::<HashMap<Uuid, Order>>()))
         })
     });
-    let (found, catalogue) = found.await?;
-    let catalogue: &StockView = &catalogue;
-    let place = |(cart, _): &(db::carts::Cart, _)| (cart.completed_at.unwrap_or(cart.changed_at), cart.id);
-    Ok(page::answer(&path, kept, limit, found, place, |(cart, items)| {
-        view(&Current { cart, items, catalogue: catalogue.clone(), refused: None })
-    }))
+    let (carts, orders) = found.await?;
+    let place = |cart: &Cart| (cart.completed_at.unwrap_or(cart.changed_at), cart.id);
+    Ok(page::answer(&path, kept, limit, carts, place, |cart| show(&cart, cart.order.and_then(|id| orders.get(&id)))))
+}
+
+fn show(cart: &Cart, order: Option<&Order>) -> Value {
+    let time = |at: Timestamp| at.format(&Rfc3339).unwrap_or_default();
+    json!({
+        "id": cart.id,
+        "customerId": cart.customer,
+        "status": cart.status.as_str(),
+        "orderId": cart.order,
+        "orderStatus": order.map(|order| order.state().name()),
+        "items": order.map(Order::items).unwrap_or_default().iter().map(item).collect::<Vec<Value>>(),
+        "deliveryMode": cart.mode,
+        "address": cart.address,
+        "createdAt": time(cart.created_at),
+        "completedAt": cart.completed_at.map(time),
+    })
 }

@@ -1,6 +1,8 @@
 //! The cart that a customer has now, settled: what has become of its order is looked up whenever anybody looks at it, so no
 //! decision writes to a cart, and a program that dies between the two leaves nothing undone.
 
+use std::time::Duration;
+
 use common::clock;
 use common::db::carts::{self, Cart, Item, Status};
 use common::db::{self, PgConnection};
@@ -23,16 +25,22 @@ pub(crate) struct Current {
 }
 
 /// Locks the cart; `None` where the customer has none, or only completed ones. Answers also with its order where that was refused.
+///
+/// Until an order is decided its cart is closed to changes: also where it has failed, since it may be queued again, unless an
+/// operator has given it up or it has waited longer than any order may.
 pub(crate) async fn lock(
     connection: &mut PgConnection,
     account: Uuid,
     customer: &str,
+    pending_max: Duration,
 ) -> db::Result<Option<(Cart, Option<Order>)>> {
-    carts::settle(connection, customer).await?;
+    carts::settle(connection, Some(account), customer).await?;
     let Some(mut cart) = carts::lock(connection, account, customer).await? else { return Ok(None) };
     let Some(order) = cart.order else { return Ok(Some((cart, None))) };
-    if cart.status == Status::Ordering && !db::dead_letters::failed(connection, &[order]).await?.is_empty() {
-        carts::reopen(connection, cart.id, order).await?;
+    if cart.status == Status::Ordering
+        && (clock::now() - cart.changed_at > pending_max || db::dead_letters::is_discarded(connection, order).await?)
+    {
+        carts::reopen(connection, cart.id, cart.attempts).await?;
         cart.status = Status::Open;
     }
     let order = db::orders::find(connection, &[order]).await?.pop();
@@ -52,10 +60,11 @@ pub(crate) async fn change<F>(state: &State, account: Uuid, customer: String, ch
 where
     F: for<'c> FnOnce(&'c mut PgConnection, &'c Cart) -> BoxFuture<'c, db::Result<Result<(), Error>>> + Send + 'static,
 {
+    let pending_max = state.config.pending_max;
     let changed = state.read(move |c| {
         Box::pin(async move {
             let mut transaction = db::begin(c).await?;
-            let cart = match lock(&mut transaction, account, &customer).await? {
+            let cart = match lock(&mut transaction, account, &customer, pending_max).await? {
                 Some((cart, _)) => cart,
                 None => begin(&mut transaction, account, &customer).await?,
             };
@@ -65,7 +74,7 @@ where
             if let Err(error) = change(&mut transaction, &cart).await? {
                 return Ok(Err(error));
             }
-            let Some((cart, _)) = lock(&mut transaction, account, &customer).await? else {
+            let Some((cart, _)) = lock(&mut transaction, account, &customer, pending_max).await? else {
                 return Err(db::Error::Corrupt("a cart that is gone while it is locked"));
             };
             let current = load(&mut transaction, cart, None).await?;
@@ -94,6 +103,7 @@ pub(crate) fn empty(account: Uuid, customer: String) -> Current {
         address: None,
         order: None,
         command: None,
+        attempts: 0,
         created_at: now,
         changed_at: now,
         completed_at: None,
@@ -103,10 +113,11 @@ pub(crate) fn empty(account: Uuid, customer: String) -> Current {
 
 /// The cart as it is now.
 pub(crate) async fn find(state: &State, account: Uuid, customer: String) -> Result<Current, Error> {
+    let pending_max = state.config.pending_max;
     let found = state.read(move |c| {
         Box::pin(async move {
             let mut transaction = db::begin(c).await?;
-            let found = lock(&mut transaction, account, &customer).await?;
+            let found = lock(&mut transaction, account, &customer, pending_max).await?;
             db::commit(transaction).await?;
             match found {
                 Some((cart, refused)) => load(c, cart, refused).await,

@@ -16,7 +16,7 @@ use common::domain::{Action, Command, Idempotency, Money, Order, PlaceOrder, Ref
 use common::ids::hash_id;
 use common::message::{self, Decided, Queued};
 use common::partition::partition_for;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::current::{Current, load, lock};
@@ -34,7 +34,7 @@ use crate::state::{App, State};
 /// How long a completed cart's order is answered with where the customer has no other cart.
 const REPEATED_SECONDS: f64 = 86_400.0;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Request {
     #[serde(default)]
@@ -52,13 +52,14 @@ pub(crate) async fn handle(
     JsonIfAny(request): JsonIfAny<Request>,
 ) -> Result<Response, Error> {
     let mut checks = Checks::default();
+    let asked_for = serde_json::to_vec(&request).unwrap_or_default();
     let payment = terms(request.payment, request.payment_method, &mut checks);
     checks.finish(())?;
     let account = caller.account;
     let idempotency = idempotency_key(&headers)?.map(|key| Idempotency {
         key: hash_id("cart-key", &[account.as_bytes(), customer.as_bytes(), key.as_bytes()]),
         // Whatever is in the cart: the first request decides.
-        fingerprint: hash_id("place-cart", &[customer.as_bytes()]),
+        fingerprint: hash_id("place-cart", &[customer.as_bytes(), &asked_for]),
     });
     let wait = preferred_wait(&headers, state.config.wait_max);
     let asked = Asked {
@@ -73,7 +74,7 @@ pub(crate) async fn handle(
         Sending::Decided(order) => {
             Placing { id: order.id, wait, before: true, decided: Some(Decided::OrderV1(*order)) }
         }
-        Sending::Command { cart, command, before } => send(&state, cart, *command, before, wait).await?,
+        Sending::Command(sending) => send(&state, sending, wait).await?,
     };
     Ok(answer(placing))
 }
@@ -91,12 +92,16 @@ struct Asked {
 enum Sending {
     /// It was done before.
     Decided(Box<Order>),
-    Command {
-        cart: Uuid,
-        command: Box<Command>,
-        /// Whether it was, or was about to be, sent before.
-        before: bool,
-    },
+    Command(Attempt),
+}
+
+/// What is to be sent, as it is noted in the cart.
+struct Attempt {
+    cart: Uuid,
+    number: i32,
+    command: Box<Command>,
+    /// Whether it was, or was about to be, sent before.
+    before: bool,
 }
 
 /// Finds out what to send, and notes it in the cart.
@@ -108,17 +113,20 @@ async fn prepare(state: &Arc<State>, asked: Asked) -> Result<Sending, Error> {
             if let Some(decided) = decided_by_key(&mut transaction, asked.idempotency).await? {
                 return Ok(decided);
             }
-            let (cart, refused) = match lock(&mut transaction, asked.account, &asked.customer).await? {
-                Some(found) => found,
-                None => {
-                    let repeated = repeated(&mut transaction, &asked).await?;
-                    // That its order was confirmed may just have been noted.
-                    db::commit(transaction).await?;
-                    return Ok(repeated);
-                }
-            };
+            let (cart, refused) =
+                match lock(&mut transaction, asked.account, &asked.customer, shared.config.pending_max).await? {
+                    Some(found) => found,
+                    None => {
+                        let repeated = repeated(&mut transaction, &asked).await?;
+                        // That its order was confirmed may just have been noted.
+                        db::commit(transaction).await?;
+                        return Ok(repeated);
+                    }
+                };
             if cart.status == Status::Ordering {
-                return sent_before(&cart);
+                let again = again(&mut transaction, &cart, &asked).await?;
+                db::commit(transaction).await?;
+                return Ok(again);
             }
             let current = load(&mut transaction, cart, refused).await?;
             let terms = db::terms::in_force(&mut transaction).await?;
@@ -126,29 +134,27 @@ async fn prepare(state: &Arc<State>, asked: Asked) -> Result<Sending, Error> {
                 Ok(placed) => placed,
                 Err(error) => return Ok(Err(error)),
             };
-            let accepted_at = clock::now();
-            let mut command = Command {
-                id: Uuid::nil(),
-                account: asked.account,
-                accepted_at,
-                idempotency: asked.idempotency,
-                action: Action::PlaceOrder(placed),
-            };
-            let partition = partition_for(&command, shared.partitions);
-            command.id = match &asked.idempotency {
-                Some(idempotency) => shared.ids.keyed(asked.account, partition, idempotency, accepted_at),
-                None => shared.ids.fresh(asked.account, partition, accepted_at),
-            };
-            let cart = current.cart.id;
+            let command = command(&shared, &asked, placed);
             let noted = message::encode(&Queued { command: command.clone(), reply_to: None });
             let noted = noted.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let noted = noted.ok_or(db::Error::Corrupt("an order that JSON can't hold"))?;
-            carts::order(&mut transaction, cart, command.id, &noted).await?;
+            let cart = current.cart.id;
+            let number = carts::order(&mut transaction, cart, command.id, &noted).await?;
             db::commit(transaction).await?;
-            Ok(Ok(Sending::Command { cart, command: Box::new(command), before: false }))
+            Ok(Ok(Sending::Command(Attempt { cart, number, command: Box::new(command), before: false })))
         })
     });
     prepared.await?
+}
+
+/// The command that places it. Its id is fresh, also under an idempotency key: the cart remembers it, and another attempt under
+/// the same key, after one that was given up, is another order.
+fn command(state: &State, asked: &Asked, placed: PlaceOrder) -> Command {
+    let (account, accepted_at, idempotency) = (asked.account, clock::now(), asked.idempotency);
+    let mut command =
+        Command { id: Uuid::nil(), account, accepted_at, idempotency, action: Action::PlaceOrder(placed) };
+    command.id = state.ids.fresh(account, partition_for(&command, state.partitions), accepted_at);
+    command
 }
 
 type Prepared = Result<Sending, Error>;
@@ -182,12 +188,23 @@ async fn repeated(connection: &mut PgConnection, asked: &Asked) -> db::Result<Pr
     })
 }
 
-/// The same command again: it may have been lost on its way.
-fn sent_before(cart: &Cart) -> db::Result<Prepared> {
-    let corrupt = db::Error::Corrupt("a cart's order that can't be read");
+/// The same command again: it may have been lost on its way. Not where another payment, or another total, is asked for.
+async fn again(connection: &mut PgConnection, cart: &Cart, asked: &Asked) -> db::Result<Prepared> {
     let noted = cart.command.as_ref().map(ToString::to_string).unwrap_or_default();
-    let Ok(Queued { command, .. }) = message::decode(&noted) else { return Err(corrupt) };
-    Ok(Ok(Sending::Command { cart: cart.id, command: Box::new(command), before: true }))
+    let command = message::decode(&noted).map_err(|_| db::Error::Corrupt("a cart's order that can't be read"))?.command;
+    let is_same = match &command.action {
+        Action::PlaceOrder(noted) => {
+            noted.hold.is_some() == asked.hold.is_some()
+                && (asked.expected_total.is_none() || asked.expected_total == noted.expected_total)
+        }
+        _ => false,
+    };
+    if !is_same {
+        return Ok(Err(Error::Plain(&problems::CART_ORDERING)));
+    }
+    // From now on the attempts before it must not open the cart again.
+    let number = carts::order_again(connection, cart.id).await?;
+    Ok(Ok(Sending::Command(Attempt { cart: cart.id, number, command: Box::new(command), before: true })))
 }
 
 /// The order that the cart is, at prices that are frozen now; an error where it is known that it can't be had whatever stock there
@@ -213,23 +230,18 @@ fn checked(current: &Current, terms: &common::domain::Terms, asked: &Asked) -> R
     }
 }
 
-async fn send(
-    state: &State,
-    cart: Uuid,
-    command: Command,
-    before: bool,
-    wait: Option<Duration>,
-) -> Result<Placing, Error> {
+async fn send(state: &State, attempt: Attempt, wait: Option<Duration>) -> Result<Placing, Error> {
+    let Attempt { cart, number, command, before } = attempt;
     let (id, partition) = (command.id, partition_for(&command, state.partitions));
-    match commands::send(state, partition, command, wait).await {
+    match commands::send(state, partition, *command, wait).await {
         Ok(decided) => Ok(Placing { id, wait, before, decided }),
         Err(error) => {
-            // It is certain that nobody will decide it, unless it was sent before.
+            // It is certain that nobody will decide it, unless it was sent before, or is sent again meanwhile.
             if let Error::NotAccepted { source, .. } = &error
                 && source.is_certain()
                 && !before
             {
-                let reopened = state.read_soon(move |c| Box::pin(async move { carts::reopen(c, cart, id).await }));
+                let reopened = state.read_soon(move |c| Box::pin(async move { carts::reopen(c, cart, number).await }));
                 if let Err(error) = reopened.await {
                     tracing::warn!(?error, cart.id = %cart, "a cart whose order was not accepted stays as it is until it is tried again");
                 }

@@ -17,6 +17,7 @@ use crate::commands::outcomes;
 use crate::error::Error;
 use crate::extract::{Id, preferred_wait};
 use crate::routes::orders::find::{is_over, issued};
+use crate::routes::products::creating::refusal;
 use crate::state::{App, State};
 
 pub(crate) async fn handle(
@@ -99,9 +100,8 @@ fn show(id: Uuid, decided: Decided) -> Value {
         Decided::StockV1 { outcome, .. } => ("decided", Some(Error::Stock { product: None, outcome })),
         Decided::KeyReusedV1 { .. } => ("decided", Some(Error::KeyReused)),
         Decided::FailedV1 { id } => ("failed", Some(Error::Failed { id })),
-        Decided::ChangeV1 { .. } | Decided::OrderV1(_) | Decided::ProductV1 { .. } | Decided::EarlierV1 { .. } => {
-            ("decided", None)
-        }
+        Decided::ProductV1 { outcome, .. } => ("decided", refusal(&outcome)),
+        Decided::ChangeV1 { .. } | Decided::OrderV1(_) | Decided::EarlierV1 { .. } => ("decided", None),
     };
     let outcome = error.map_or_else(|| json!({ "status": 200 }), |error| error.body());
     let (order_id, order_status) = order.unzip();

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::domain::{Address, DeliveryMode, Money, Order, Outcome};
 use common::message::Decided;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::placing::{Item, Placing, Terms, Wanted, check_customer, lines, place};
 use super::view::{OrderView, pending};
@@ -30,7 +30,7 @@ pub(crate) struct Request {
     expected_total: Option<Money>,
 }
 
-#[derive(Deserialize, Clone, Copy, Default, PartialEq)]
+#[derive(Deserialize, Serialize, Clone, Copy, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Payment {
     /// Sold at once.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::create::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, check_category};
-use super::creating::{SKU_BYTES_MAX, check_price};
+use super::creating::{SKU_BYTES_MAX, check_price, check_threshold};
 use super::view::ProductView;
 use crate::auth::Operator;
 use crate::checks::Checks;
@@ -26,6 +26,8 @@ pub(crate) struct Request {
     description: Option<Option<String>>,
     price: Option<Money>,
     #[serde(default, deserialize_with = "nullable")]
+    low_stock_threshold: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "nullable")]
     category_id: Option<Option<Uuid>>,
 }
 
@@ -40,9 +42,11 @@ pub(crate) async fn handle(
     checks.text_if_set("sku", request.sku.as_deref(), SKU_BYTES_MAX);
     checks.text_if_set("description", request.description.as_ref().and_then(Option::as_deref), DESCRIPTION_BYTES_MAX);
     check_price(request.price, &mut checks);
-    let Request { name, sku, description, price, category_id: category } = checks.finish(request)?;
+    check_threshold(request.low_stock_threshold.flatten(), &mut checks);
+    let Request { name, sku, description, price, category_id: category, low_stock_threshold } =
+        checks.finish(request)?;
     check_category(&state, category.flatten()).await?;
-    let change = ProductChange { name, description, category, sku, price };
+    let change = ProductChange { name, description, category, sku, price, low_stock_threshold };
     let changed = state.read(move |c| {
         Box::pin(async move {
             let mut transaction = db::begin(c).await?;

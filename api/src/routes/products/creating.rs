@@ -46,6 +46,11 @@ pub(crate) fn check_stock(stock: i64, checks: &mut Checks) {
     checks.that((0..=STOCK_MAX).contains(&stock), "stock", || format!("0 to {STOCK_MAX} is expected"));
 }
 
+pub(crate) fn check_threshold(threshold: Option<i64>, checks: &mut Checks) {
+    let within = threshold.is_none_or(|threshold| (0..=STOCK_MAX).contains(&threshold));
+    checks.that(within, "lowStockThreshold", || format!("0 to {STOCK_MAX}, or null, is expected"));
+}
+
 /// The answer waits for the decision, so a `201` means that it can be ordered.
 pub(crate) async fn create(state: &State, account: Uuid, headers: &HeaderMap, new: New) -> Result<Response, Error> {
     let idempotency = idempotency_key(headers)?.map(|key| Idempotency {
@@ -66,16 +71,13 @@ pub(crate) async fn create(state: &State, account: Uuid, headers: &HeaderMap, ne
     };
     let location = format!("{}/{id}", new.parent);
     let response = match decided {
-        Some(Decided::ProductV1 { outcome, .. }) => match outcome {
-            ProductOutcome::Created { .. } => {
+        Some(Decided::ProductV1 { outcome, .. }) => match refusal(&outcome) {
+            None => {
                 let mut shown = new.shown;
                 shown["id"] = json!(id);
                 (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(shown)).into_response()
             }
-            ProductOutcome::UnknownProduct => Error::NotFound("There is no such product.".to_owned()).into_response(),
-            ProductOutcome::SkuTaken => Error::Plain(&problems::SKU_TAKEN).into_response(),
-            ProductOutcome::UnknownWarehouse => Error::Plain(&problems::UNKNOWN_WAREHOUSE).into_response(),
-            ProductOutcome::OtherCurrency => Error::Plain(&problems::OTHER_CURRENCY).into_response(),
+            Some(refusal) => refusal.into_response(),
         },
         Some(Decided::KeyReusedV1 { .. }) => Error::KeyReused.into_response(),
         Some(Decided::FailedV1 { .. }) => Error::Failed { id }.into_response(),
@@ -83,6 +85,17 @@ pub(crate) async fn create(state: &State, account: Uuid, headers: &HeaderMap, ne
         | None => answer::accepted(&location, json!({ "id": id, "status": "pending" })),
     };
     Ok(applied(wished, if before { replayed(response) } else { response }))
+}
+
+/// Why it was not created; `None` where it was.
+pub(crate) fn refusal(outcome: &ProductOutcome) -> Option<Error> {
+    match outcome {
+        ProductOutcome::Created { .. } => None,
+        ProductOutcome::UnknownProduct => Some(Error::NotFound("There is no such product.".to_owned())),
+        ProductOutcome::SkuTaken => Some(Error::Plain(&problems::SKU_TAKEN)),
+        ProductOutcome::UnknownWarehouse => Some(Error::Plain(&problems::UNKNOWN_WAREHOUSE)),
+        ProductOutcome::OtherCurrency => Some(Error::Plain(&problems::OTHER_CURRENCY)),
+    }
 }
 
 /// Whether this key has decided this very request; an error where it has decided another.

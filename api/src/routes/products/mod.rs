@@ -7,4 +7,5 @@ pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod show;
 pub(crate) mod stock;
+pub(crate) mod stock_events;
 pub(crate) mod view;

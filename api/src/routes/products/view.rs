@@ -19,6 +19,8 @@ pub(crate) struct ProductView {
     price: Money,
     category: Option<Value>,
     variants: Vec<VariantView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low_stock_threshold: Option<i64>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: Timestamp,
 }
@@ -33,22 +35,26 @@ pub(crate) struct VariantView {
     price: Money,
     /// Whether the price differs from the product's, also where it happens to be the same.
     own_price: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low_stock_threshold: Option<i64>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: Timestamp,
 }
 
 impl From<Product> for ProductView {
     fn from(product: Product) -> Self {
-        let Product { id, name, sku, description, price, category, variants, created_at } = product;
+        let Product { id, name, sku, description, price, category, variants, low_stock_threshold, created_at } =
+            product;
         let category = category.map(|category| json!({ "id": category.id, "name": category.name }));
         let variants = variants.into_iter().map(VariantView::from).collect();
-        Self { id, name, sku, description, price, category, variants, created_at }
+        Self { id, name, sku, description, price, category, variants, low_stock_threshold, created_at }
     }
 }
 
 impl From<Variant> for VariantView {
     fn from(variant: Variant) -> Self {
-        let Variant { id, product: product_id, sku, options, price, own_price, created_at } = variant;
-        Self { id, product_id, sku, options, price, own_price, created_at }
+        let Variant { id, product: product_id, sku, options, price, own_price, low_stock_threshold, created_at } =
+            variant;
+        Self { id, product_id, sku, options, price, own_price, low_stock_threshold, created_at }
     }
 }

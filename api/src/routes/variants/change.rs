@@ -14,7 +14,7 @@ use crate::checks::Checks;
 use crate::error::Error;
 use crate::extract::{Ids, Json, nullable};
 use crate::routes::products::change::done;
-use crate::routes::products::creating::{SKU_BYTES_MAX, check_price};
+use crate::routes::products::creating::{SKU_BYTES_MAX, check_price, check_threshold};
 use crate::routes::products::view::VariantView;
 use crate::state::App;
 
@@ -29,6 +29,8 @@ pub(crate) struct Request {
     /// `null`: the product's.
     #[serde(default, deserialize_with = "nullable")]
     price: Option<Option<Money>>,
+    #[serde(default, deserialize_with = "nullable")]
+    low_stock_threshold: Option<Option<i64>>,
 }
 
 pub(crate) async fn handle(
@@ -43,14 +45,17 @@ pub(crate) async fn handle(
         check_options(options, &mut checks);
     }
     check_price(request.price.flatten(), &mut checks);
-    let Request { sku, options, price } = checks.finish(request)?;
+    check_threshold(request.low_stock_threshold.flatten(), &mut checks);
+    let Request { sku, options, price, low_stock_threshold } = checks.finish(request)?;
     if product == id {
         return Err(Error::NotFound(UNKNOWN.to_owned()));
     }
-    let change = VariantChange { sku, options, price };
+    let change = VariantChange { sku, options, price, low_stock_threshold };
     let changed = state.read(move |c| {
         Box::pin(async move {
-            let changed = db::products::change_variant(c, product, id, &change).await?;
+            let mut transaction = db::begin(c).await?;
+            let changed = db::products::change_variant(&mut transaction, product, id, &change).await?;
+            db::commit(transaction).await?;
             let found = if changed == VariantChanged::Done { db::products::find(c, product).await? } else { None };
             Ok((changed, found))
         })

@@ -163,9 +163,15 @@ fn look_at_product(saw: &mut View, variant: &CreateVariant, outcome: &ProductOut
             saw.warehouses.insert(variant.warehouse_id, ANY_SITE);
         }
     }
-    let price = if *outcome == ProductOutcome::OtherCurrency { known.price } else { price };
+    let price = if *outcome == ProductOutcome::OtherCurrency { another(price)? } else { price };
     saw.stock.insert(variant.product_id, VariantView { price, ..known });
     Ok(())
+}
+
+/// A price in any other currency.
+fn another(price: Money) -> Result<Money> {
+    let other = if price.currency.as_str() == "XXX" { "XTS" } else { "XXX" };
+    Ok(Money { currency: currency(other)?, ..price })
 }
 
 /// A transfer looks at both rows; where it was refused, at the one that the outcome tells of: the other had room.
@@ -194,7 +200,15 @@ fn look_at_rows(saw: &mut View, transfer: &TransferStock, outcome: &StockOutcome
 fn variant_view(variant: Uuid, levels: &[Level]) -> Result<VariantView> {
     let price = Money { amount: 0, currency: currency("XXX")? };
     let (name, sku): (Arc<str>, Arc<str>) = ("".into(), "".into());
-    Ok(VariantView { product: variant, name, sku, price, deleted: false, levels: levels_of(levels, variant)? })
+    Ok(VariantView {
+        product: variant,
+        name,
+        sku,
+        price,
+        deleted: false,
+        low_at: None,
+        levels: levels_of(levels, variant)?,
+    })
 }
 
 impl TryFrom<Moved> for Movement {

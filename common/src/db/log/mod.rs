@@ -48,8 +48,8 @@ pub struct Made {
 /// The log of a partition from its first decision on. Best read in one snapshot, see [`super::begin_snapshot`].
 ///
 /// A decision of a confirmed order is given the stock rows that it took from, one of a refused order all that it looked at, one
-/// of an order's change that order as it was. Prices and names are those at purchase, or for refusals those of today's
-/// catalogue. `terms` are all that there were.
+/// of an order's change that order as it was. Prices and names are those at purchase; for refusals names are those of today's
+/// catalogue, and prices those of the moment where they were the reason. `terms` are all that there were.
 ///
 /// # Errors
 /// The stream's, where the database is away or a row does not make sense.
@@ -143,11 +143,9 @@ pub fn read<'c>(
           FROM order_status_history h JOIN asked a ON a.id = h.command_id WHERE a.body ? 'ExpireV1' GROUP BY 1),
         catalogue AS (
           SELECT o.id, jsonb_agg(jsonb_build_object('variant', v.id, 'product', v.product_id,
-                                                    'amount', COALESCE(v.price_amount, d.price_amount),
                                                     'currency', v.currency, 'name', p.name, 'sku', v.sku)) AS variants
           FROM orders o CROSS JOIN jsonb_to_recordset(o.refusal -> 'lines') AS line ("variantId" uuid)
                JOIN variants v ON v.id = line."variantId" JOIN products p ON p.id = v.product_id
-               JOIN variants d ON d.id = v.product_id
           WHERE o.partition = $1 GROUP BY o.id)
         SELECT o.sequence AS "sequence!", o.id AS "id!", o.account_id AS "account!", o.customer_id AS customer,
                o.accepted_at AS "accepted_at!", o.decided_at AS "decided_at!", o.currency, o.total_amount AS total,
@@ -232,7 +230,6 @@ struct Level {
 struct Variant {
     variant: Uuid,
     product: Uuid,
-    amount: i64,
     currency: String,
     name: std::sync::Arc<str>,
     sku: std::sync::Arc<str>,

@@ -42,6 +42,7 @@ pub(super) fn confirmed(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<M
             sku: item.sku.clone(),
             price: item.unit_price,
             deleted: false,
+            low_at: None,
             levels: levels_of(&levels, item.variant_id)?,
         };
         saw.stock.insert(item.variant_id, known);
@@ -142,8 +143,10 @@ fn looked_at(
             product: variant.product,
             name: variant.name,
             sku: variant.sku,
-            price: Money { amount: variant.amount, currency: currency(&variant.currency)? },
+            // Where it was the reason, the price is among what was asked; else it may be another today, and is of no matter.
+            price: Money { amount: 0, currency: currency(&variant.currency)? },
             deleted: take(&mut deleted, variant.product),
+            low_at: None,
             levels: levels_of(&levels, variant.variant)?,
         };
         saw.insert(variant.variant, view);

@@ -20,6 +20,8 @@ pub struct ProductChange {
     /// What else is changed is its default variant's.
     pub sku: Option<String>,
     pub price: Option<Money>,
+    /// `Some(None)` takes it away.
+    pub low_stock_threshold: Option<Option<i64>>,
 }
 
 /// What is to be changed of a variant; `None` stays.
@@ -29,6 +31,8 @@ pub struct VariantChange {
     pub options: Option<BTreeMap<String, String>>,
     /// `Some(None)`: the product's again.
     pub price: Option<Option<Money>>,
+    /// `Some(None)` takes it away.
+    pub low_stock_threshold: Option<Option<i64>>,
 }
 
 /// What came of a change.
@@ -62,11 +66,12 @@ pub async fn change(connection: &mut PgConnection, id: Uuid, change: &ProductCha
     if changed.execute(&mut *connection).await?.rows_affected() == 0 {
         return Ok(VariantChanged::Unknown);
     }
-    let (sku, price) = (change.sku.clone(), change.price.map(Some));
-    change_variant(connection, id, id, &VariantChange { sku, price, ..VariantChange::default() }).await
+    let (sku, price, low_stock_threshold) = (change.sku.clone(), change.price.map(Some), change.low_stock_threshold);
+    let change = VariantChange { sku, options: None, price, low_stock_threshold };
+    change_variant(connection, id, id, &change).await
 }
 
-/// Changes a variant of a product.
+/// Changes a variant of a product. To be called in a transaction.
 ///
 /// # Errors
 /// Where the database is away.
@@ -78,7 +83,7 @@ pub async fn change_variant(
 ) -> Result<VariantChanged> {
     let currency = query_scalar!(
         "SELECT v.currency FROM variants v JOIN products p ON p.id = v.product_id
-         WHERE v.id = $1 AND v.product_id = $2 AND v.deleted_at IS NULL AND p.deleted_at IS NULL FOR UPDATE OF v",
+         WHERE v.id = $1 AND v.product_id = $2 AND v.deleted_at IS NULL AND p.deleted_at IS NULL FOR NO KEY UPDATE OF v",
         id,
         product
     );
@@ -89,14 +94,17 @@ pub async fn change_variant(
     let options = change.options.as_ref().map(serde_json::to_value).transpose();
     let changed = query!(
         "UPDATE variants SET sku = COALESCE($2, sku),
-             former_skus = CASE WHEN $2 <> sku THEN former_skus || sku ELSE former_skus END, options = COALESCE($3, options),
-             price_amount = CASE WHEN $4 THEN $5 ELSE price_amount END
+             former_skus = CASE WHEN $2 <> sku AND sku <> ALL(former_skus) THEN former_skus || sku ELSE former_skus END, options = COALESCE($3, options),
+             price_amount = CASE WHEN $4 THEN $5 ELSE price_amount END,
+             low_stock_threshold = CASE WHEN $6 THEN $7 ELSE low_stock_threshold END
          WHERE id = $1",
         id,
         change.sku.as_deref(),
         options.map_err(|_| Error::Corrupt("options that JSON can't hold"))?,
         change.price.is_some(),
-        change.price.flatten().map(|price| price.amount)
+        change.price.flatten().map(|price| price.amount),
+        change.low_stock_threshold.is_some(),
+        change.low_stock_threshold.flatten()
     );
     match changed.execute(connection).await {
         Ok(_) => Ok(VariantChanged::Done),

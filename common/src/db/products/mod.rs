@@ -28,6 +28,8 @@ pub struct Product {
     pub category: Option<Category>,
     /// Other than the default one, which is the product itself.
     pub variants: Vec<Variant>,
+    /// At so much or less it is low.
+    pub low_stock_threshold: Option<i64>,
     pub created_at: Timestamp,
 }
 
@@ -49,6 +51,7 @@ pub struct Variant {
     pub price: Money,
     /// Whether that is its own, and not the product's.
     pub own_price: bool,
+    pub low_stock_threshold: Option<i64>,
     pub created_at: Timestamp,
 }
 
@@ -60,7 +63,7 @@ pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Prod
     let row = query_as!(
         Row,
         r#"SELECT p.id, p.name, v.sku, p.description, v.price_amount AS "price_amount!", v.currency, c.id AS "category_id?",
-                c.name AS "category_name?", p.created_at
+                c.name AS "category_name?", v.low_stock_threshold, p.created_at
          FROM products p JOIN variants v ON v.id = p.id
               LEFT JOIN categories c ON c.id = p.category_id AND c.deleted_at IS NULL
          WHERE p.id = $1 AND p.deleted_at IS NULL"#,
@@ -79,6 +82,7 @@ struct Row {
     currency: String,
     category_id: Option<Uuid>,
     category_name: Option<String>,
+    low_stock_threshold: Option<i64>,
     created_at: Timestamp,
 }
 
@@ -90,6 +94,7 @@ struct VariantRow {
     price_amount: i64,
     own_price: bool,
     currency: String,
+    low_stock_threshold: Option<i64>,
     created_at: Timestamp,
 }
 
@@ -99,7 +104,7 @@ async fn with_variants(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
         VariantRow,
         r#"SELECT v.id, v.product_id, v.sku, v.options AS "options: Json<BTreeMap<String, String>>",
                 COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.price_amount IS NOT NULL AS "own_price!",
-                v.currency, v.created_at
+                v.currency, v.low_stock_threshold, v.created_at
          FROM variants v JOIN variants d ON d.id = v.product_id
          WHERE v.product_id = ANY($1) AND v.id <> v.product_id AND v.deleted_at IS NULL ORDER BY v.product_id, v.created_at, v.id"#,
         &ids
@@ -122,6 +127,7 @@ async fn with_variants(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
             price: money(row.price_amount, row.currency)?,
             category,
             variants,
+            low_stock_threshold: row.low_stock_threshold,
             created_at: row.created_at,
         })
     };
@@ -139,6 +145,7 @@ impl TryFrom<VariantRow> for Variant {
             options: row.options.0,
             price: money(row.price_amount, row.currency)?,
             own_price: row.own_price,
+            low_stock_threshold: row.low_stock_threshold,
             created_at: row.created_at,
         })
     }

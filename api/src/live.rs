@@ -1,0 +1,126 @@
+//! Live stock: what listeners of a product are told.
+//!
+//! The stock of all products that somebody listens to is read together, [`POLLS_PER_SECOND`] times a second; a listener is sent
+//! the whole state of its product whenever that has changed. Changes that come between two reads are in one event, whose versions
+//! tell how many there were. Read, and not pushed by the writers, it needs nothing but the database to be right: what is missed
+//! while that is away is in the next event.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::db;
+use common::db::stock::StoredLevel;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::state::State;
+
+const POLLS_PER_SECOND: u32 = 5;
+
+/// What is known of a product's stock.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Stock {
+    /// It was not read yet.
+    Unread,
+    Known(Arc<str>),
+    /// It is no longer sold, or never was.
+    Gone,
+}
+
+/// Products that somebody listens to.
+#[derive(Default)]
+pub(crate) struct Live(Mutex<HashMap<Uuid, watch::Sender<Stock>>>);
+
+/// Too many listen already.
+pub(crate) struct Full;
+
+impl Live {
+    /// Listens to a product.
+    pub(crate) fn listen(&self, product: Uuid, listeners_max: usize) -> Result<watch::Receiver<Stock>, Full> {
+        let mut products = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners: usize = products.values().map(watch::Sender::receiver_count).sum();
+        if listeners >= listeners_max {
+            return Err(Full);
+        }
+        Ok(products.entry(product).or_insert_with(|| watch::Sender::new(Stock::Unread)).subscribe())
+    }
+
+    /// Those that still have listeners.
+    fn products(&self) -> Vec<Uuid> {
+        let mut products = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        products.retain(|_, sender| sender.receiver_count() > 0);
+        products.keys().copied().collect()
+    }
+
+    fn tell(&self, product: Uuid, stock: Stock) {
+        let products = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = products.get(&product) {
+            sender.send_if_modified(|known| {
+                let is_news = *known != stock;
+                if is_news {
+                    *known = stock;
+                }
+                is_news
+            });
+        }
+    }
+}
+
+/// Reads again and again what is listened to, until `stop`.
+pub(crate) async fn read(state: Arc<State>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1) / POLLS_PER_SECOND) => {},
+            () = stop.cancelled() => return,
+        }
+        let products = state.live.products();
+        if products.is_empty() {
+            continue;
+        }
+        let asked = products.clone();
+        match state.read(move |c| Box::pin(async move { db::stock::of_products(c, &asked).await })).await {
+            Ok(levels) => tell(&state.live, products, levels),
+            Err(error) => tracing::debug!(?error, "live stock could not be read"),
+        }
+    }
+}
+
+fn tell(live: &Live, products: Vec<Uuid>, levels: Vec<(Uuid, StoredLevel)>) {
+    let mut of = BTreeMap::<Uuid, Vec<StoredLevel>>::new();
+    for (product, level) in levels {
+        of.entry(product).or_default().push(level);
+    }
+    for product in products {
+        let stock = of.remove(&product).map(|levels| Stock::Known(view(product, &levels).to_string().into()));
+        live.tell(product, stock.unwrap_or(Stock::Gone));
+    }
+}
+
+/// How the stock of a product is shown.
+pub(crate) fn view(product: Uuid, levels: &[StoredLevel]) -> Value {
+    let sum = |of: fn(&StoredLevel) -> i64| levels.iter().map(of).sum::<i64>();
+    json!({
+        "productId": product,
+        "onHand": sum(|level| level.on_hand),
+        "reserved": sum(|level| level.reserved),
+        // What can be ordered.
+        "available": sum(|level| if level.open { level.on_hand - level.reserved } else { 0 }),
+        "levels": levels.iter().map(show).collect::<Vec<Value>>(),
+    })
+}
+
+fn show(level: &StoredLevel) -> Value {
+    json!({
+        "variantId": level.variant_id,
+        "warehouseId": level.warehouse_id,
+        "warehouse": level.warehouse_code,
+        "open": level.open,
+        "onHand": level.on_hand,
+        "reserved": level.reserved,
+        "available": level.on_hand - level.reserved,
+        "version": level.version,
+    })
+}
