@@ -123,3 +123,33 @@ CREATE TABLE cart_items (
     added_by_key uuid,
     PRIMARY KEY (cart_id, variant_id)
 );
+
+-- Catalogues that were sent in whole. Sent again, it is the same import.
+CREATE TABLE imports (
+    id           uuid        PRIMARY KEY,
+    account_id   uuid        NOT NULL,
+    -- Hash of what was sent.
+    content      uuid        NOT NULL,
+    status       text        NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'done', 'failed')),
+    lines        bigint      NOT NULL,
+    lines_done   bigint      NOT NULL DEFAULT 0,
+    created      bigint      NOT NULL DEFAULT 0,
+    updated      bigint      NOT NULL DEFAULT 0,
+    counted      bigint      NOT NULL DEFAULT 0,
+    unchanged    bigint      NOT NULL DEFAULT 0,
+    refused      bigint      NOT NULL DEFAULT 0,
+    -- Why it failed.
+    problem      text,
+    started_at   timestamptz NOT NULL DEFAULT now(),
+    -- When whoever works on it was last heard of.
+    seen_at      timestamptz NOT NULL DEFAULT now(),
+    finished_at  timestamptz
+);
+
+CREATE TABLE import_refusals (
+    import_id uuid   NOT NULL REFERENCES imports,
+    line      bigint NOT NULL,
+    sku       text,
+    reason    text   NOT NULL,
+    PRIMARY KEY (import_id, line)
+);

@@ -36,6 +36,12 @@ impl Checks {
         }
     }
 
+    /// All that was wrong, in one text.
+    pub(crate) fn told(self) -> Option<String> {
+        let told: Vec<String> = self.0.iter().map(|error| format!("{}: {}", error.field, error.detail)).collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
     /// The value, if nothing was wrong.
     pub(crate) fn finish<T>(self, value: T) -> Result<T, Error> {
         if self.0.is_empty() { Ok(value) } else { Err(Error::Invalid(self.0)) }

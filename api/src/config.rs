@@ -17,6 +17,8 @@ pub struct Config {
     pub publisher: PublisherLimits,
     /// Largest body of a request; past it `413`.
     pub body_bytes_max: usize,
+    /// Largest catalogue that is imported at once; past it `413`.
+    pub import_bytes_max: usize,
     /// Longest `Prefer: wait` that is honoured; a longer wish is cut to it.
     pub wait_max: Duration,
     /// After this an id that was never decided is not pending any more but unknown.
@@ -119,6 +121,7 @@ impl Config {
                 .unwrap_or(any),
             publisher,
             body_bytes_max: reader.number("ONHAND_BODY_BYTES_MAX", 64 * 1024, 1_024, 16 << 20),
+            import_bytes_max: reader.number("ONHAND_IMPORT_BYTES_MAX", 64 << 20, 1_024, 1 << 30),
             wait_max: seconds(&mut reader, "ONHAND_WAIT_SECONDS_MAX", 30, 300),
             pending_max: seconds(&mut reader, "ONHAND_PENDING_SECONDS_MAX", 86_400, 31_536_000),
             database_connections_max: reader.number("ONHAND_DATABASE_CONNECTIONS_MAX", 10, 1, 1_000),

@@ -63,7 +63,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonIfAny
 
 /// Reads a body whole. What is too large is read on and thrown away for a while: a client that is still sending would
 /// otherwise see its connection reset, and not the answer.
-async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
+pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(BODY_SECONDS_MAX);
     let mut bytes = Vec::new();
     let mut length = 0_usize;

@@ -10,7 +10,9 @@
 //! | `answer` | what the answers to commands have in common |
 //! | `error` | every error as a problem (RFC 9457) |
 //! | `checks` | what is wrong with a request of the expected shape, all at once |
+//! | `import` | whole catalogues, sent in |
 //! | `live` | stock as it changes, for those who listen |
+//! | `catalogue` | the bounds of what the catalogue takes |
 //! | `delivery` | where an order goes, as requests say it |
 //! | `page` | lists by pages |
 //! | `commands` | sending a command and waiting for what comes of it |
@@ -24,12 +26,14 @@
 
 mod answer;
 mod auth;
+mod catalogue;
 mod checks;
 mod commands;
 pub mod config;
 mod delivery;
 mod error;
 mod extract;
+mod import;
 pub mod keys;
 mod live;
 mod page;

@@ -13,6 +13,7 @@ mod delivery;
 mod exactly_once;
 mod expiry;
 mod idempotency;
+mod imports;
 mod leases;
 mod lifecycle;
 mod live;

@@ -24,12 +24,27 @@ async fn operators_adjust_deduct_and_restore_but_never_what_is_reserved() {
         let answer = change(&app, how, product, qty).await;
         assert_eq!((answer.status.as_u16(), &answer.body["onHand"]), (200, &json!(on_hand)), "{how} {qty}: {answer:?}");
     }
+    for (qty, on_hand, version) in [(7, 7, 7), (7, 7, 7), (0, 7, 7), (11, 11, 8)] {
+        let answer = change(&app, "count", product, qty).await;
+        if qty == 0 {
+            assert_eq!(
+                (answer.status.as_u16(), &answer.body["reserved"]),
+                (409, &json!(4)),
+                "4 are there at the least"
+            );
+            continue;
+        }
+        let row = (&answer.body["onHand"], &answer.body["version"]);
+        assert_eq!(row, (&json!(on_hand), &json!(version)), "{qty} were counted: {answer:?}");
+    }
     for (how, qty) in [("deduct", 8), ("adjust", -8)] {
         let answer = change(&app, how, product, qty).await;
         assert_eq!((answer.status.as_u16(), &answer.body["type"]), (409, &json!("/problems/short-stock")), "{how}");
         assert_eq!((&answer.body["onHand"], &answer.body["reserved"]), (&json!(11), &json!(4)));
     }
-    for (how, qty) in [("adjust", 0), ("deduct", 0), ("deduct", -1), ("restore", -1), ("restore", i64::MAX)] {
+    for (how, qty) in
+        [("adjust", 0), ("deduct", 0), ("deduct", -1), ("restore", -1), ("restore", i64::MAX), ("count", -1)]
+    {
         assert_eq!(change(&app, how, product, qty).await.status, 400, "{how} {qty}");
     }
     assert_eq!(change(&app, "adjust", product, 1_000_000_000_000_000).await.status, 422);
@@ -38,6 +53,15 @@ async fn operators_adjust_deduct_and_restore_but_never_what_is_reserved() {
     let unknown = app.operator.post("/stock/restore", &[WAIT], &elsewhere).await;
     assert_eq!(unknown.body["type"], "/problems/unknown-warehouse");
     let north = json!({ "productId": product, "warehouseId": app.warehouse("north").await, "qty": 1 });
+    let counted = app
+        .operator
+        .post(
+            "/stock/count",
+            &[WAIT],
+            &json!({ "productId": product, "warehouseId": app.warehouse("empty").await, "qty": 0 }),
+        )
+        .await;
+    assert_eq!((counted.status.as_u16(), &counted.body["version"]), (200, &json!(0)), "{counted:?}");
     let nothing_there = app.operator.post("/stock/deduct", &[WAIT], &north).await;
     assert_eq!((nothing_there.status.as_u16(), &nothing_there.body["onHand"]), (409, &json!(0)), "{nothing_there:?}");
     let by_client = app.client.post("/stock/restore", &[WAIT], &json!({ "productId": product, "qty": 1 })).await;

@@ -7,6 +7,7 @@ mod customers;
 mod figures;
 mod fulfillment;
 mod health;
+mod imports;
 mod orders;
 mod payments;
 mod problems;
@@ -40,6 +41,7 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/stock/adjust", post(stock::change::adjust))
         .route("/stock/deduct", post(stock::change::deduct))
         .route("/stock/restore", post(stock::change::restore))
+        .route("/stock/count", post(stock::change::count))
         .route("/stock/transfer", post(stock::transfer::handle))
         .route("/stock/low", get(stock::low::now))
         .route("/stock/low/events", get(stock::low::events))
@@ -77,6 +79,9 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/carts/{customerId}/summary", get(carts::summary::handle))
         .route("/carts/{customerId}/place-order", post(carts::place_order::handle))
         .route("/carts/{customerId}/completed", get(carts::completed::handle))
+        .route("/imports", post(imports::start::handle))
+        .route("/imports/{id}", get(imports::show::handle))
+        .route("/imports/{id}/refused", get(imports::refused::handle))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/problems", get(problems::list))

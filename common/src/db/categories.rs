@@ -1,5 +1,7 @@
 //! Categories of products.
 
+use std::collections::HashMap;
+
 use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
@@ -25,6 +27,34 @@ pub async fn insert(connection: &mut PgConnection, id: Uuid, name: &str) -> Resu
         name
     );
     Ok(row.fetch_optional(connection).await?)
+}
+
+/// The categories of these names, by name in lower case; made where there are none such.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn named(connection: &mut PgConnection, names: &[String]) -> Result<HashMap<String, Uuid>> {
+    let mut first = HashMap::new();
+    for name in names {
+        first.entry(name.to_lowercase()).or_insert(name);
+    }
+    let (ids, names): (Vec<Uuid>, Vec<String>) = first.values().map(|name| (Uuid::now_v7(), (*name).clone())).unzip();
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    query!(
+        "INSERT INTO categories (id, name) SELECT * FROM UNNEST($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING",
+        &ids,
+        &names
+    )
+    .execute(&mut *connection)
+    .await?;
+    let rows = query!(
+        r#"SELECT c.id, u.name AS "name!" FROM UNNEST($1::text[]) AS u (name)
+           JOIN categories c ON lower(c.name) = lower(u.name) AND c.deleted_at IS NULL"#,
+        &names
+    );
+    Ok(rows.fetch_all(connection).await?.into_iter().map(|row| (row.name.to_lowercase(), row.id)).collect())
 }
 
 /// What came of changing one.

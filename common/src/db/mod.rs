@@ -12,6 +12,7 @@ pub mod consumers;
 pub mod customers;
 pub mod dead_letters;
 pub mod figures;
+pub mod imports;
 pub mod log;
 pub mod low_stock;
 pub mod movements;

@@ -1,6 +1,6 @@
 //! Warehouses: where they are, and whether orders are served from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
@@ -26,6 +26,15 @@ pub struct Warehouse {
 pub async fn sites(connection: &mut PgConnection) -> Result<BTreeMap<Uuid, Site>> {
     let rows = query!(r#"SELECT id, zone, closed_at IS NULL AS "open!" FROM warehouses"#).fetch_all(connection).await?;
     rows.into_iter().map(|row| Ok((row.id, Site { zone: zone(row.zone)?, open: row.open }))).collect()
+}
+
+/// The id of each, by its code.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn codes(connection: &mut PgConnection) -> Result<HashMap<String, Uuid>> {
+    let rows = query!("SELECT code, id FROM warehouses").fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.code, row.id)).collect())
 }
 
 /// Adds one; `None` where its code is taken.

@@ -136,7 +136,7 @@ pub struct ChangeStock {
     pub variant_id: Uuid,
     pub warehouse_id: Uuid,
     pub kind: StockChangeKind,
-    /// What is added, or where negative taken: never 0, and of the sign that its kind has.
+    /// What is added, or where negative taken: never 0, and of the sign that its kind has. What is there, where it was counted.
     pub quantity: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -166,6 +166,8 @@ pub enum StockChangeKind {
     Deduct,
     /// Put back.
     Restore,
+    /// So much was counted: `quantity` is what is there, and not by how much it differs.
+    Count,
 }
 
 impl StockChangeKind {
@@ -176,6 +178,7 @@ impl StockChangeKind {
             StockChangeKind::Adjust => quantity != 0,
             StockChangeKind::Deduct => quantity < 0,
             StockChangeKind::Restore => quantity > 0,
+            StockChangeKind::Count => quantity >= 0,
         }
     }
 }

@@ -46,19 +46,23 @@ pub struct Row {
 }
 
 pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Movement>) -> StockOutcome {
-    let ChangeStock { variant_id: variant, warehouse_id: warehouse, quantity, .. } = *change;
+    let ChangeStock { variant_id: variant, warehouse_id: warehouse, kind, .. } = *change;
     match view.stock.variant(variant) {
         Some(known) if known.product == change.product_id => {}
         Some(_) | None => return StockOutcome::UnknownProduct,
     }
     let Some(level) = view.stock.level(variant, warehouse) else {
         // What is added to has a row; of what has none there is nothing to take.
-        let known = view.warehouses.contains_key(&warehouse) && quantity < 0;
-        let requested = quantity.saturating_neg();
+        let known = view.warehouses.contains_key(&warehouse) && change.quantity < 0;
+        let requested = change.quantity.saturating_neg();
         let short = StockOutcome::Short { requested, on_hand: 0, reserved: 0, version: 0 };
         return if known { short } else { StockOutcome::UnknownWarehouse };
     };
     let (on_hand, reserved, version) = (level.on_hand, level.reserved, level.version);
+    let quantity = if kind == StockChangeKind::Count { change.quantity - on_hand } else { change.quantity };
+    if quantity == 0 {
+        return StockOutcome::Changed { on_hand, reserved, version };
+    }
     if level.available().saturating_add(quantity) < 0 {
         return StockOutcome::Short { requested: quantity.saturating_neg(), on_hand, reserved, version };
     }
@@ -66,8 +70,8 @@ pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Move
         return StockOutcome::TooMuch { on_hand, reserved, version };
     }
     let version = view.stock.change(variant, warehouse, quantity, 0).unwrap_or_default();
-    let cause = match change.kind {
-        StockChangeKind::Adjust => Cause::Adjusted,
+    let cause = match kind {
+        StockChangeKind::Adjust | StockChangeKind::Count => Cause::Adjusted,
         StockChangeKind::Deduct => Cause::Deducted,
         StockChangeKind::Restore => Cause::Restored,
     };

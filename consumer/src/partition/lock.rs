@@ -10,7 +10,8 @@ use common::db::stock::Sum;
 use common::db::terms::StoredTerms;
 use common::db::{self, Transaction};
 use common::domain::{
-    Action, Allocation, Command, CreateProduct, CreateVariant, Expire, Order, StockLevel, StockView, Timestamp, View,
+    Action, Allocation, Command, CreateProduct, CreateVariant, Expire, Order, StockChangeKind, StockLevel, StockView,
+    Timestamp, View,
 };
 use common::message::Queued;
 use common::partition::partition_of_order;
@@ -164,7 +165,9 @@ async fn lock_stock(
 ) -> Result<StockView, Failure> {
     let commands = || group.iter().map(|pending| &pending.queued.command);
     let added = commands().flat_map(|command| match &command.action {
-        Action::ChangeStock(change) if change.quantity > 0 => vec![(change.variant_id, change.warehouse_id)],
+        Action::ChangeStock(change) if change.quantity > 0 || change.kind == StockChangeKind::Count => {
+            vec![(change.variant_id, change.warehouse_id)]
+        }
         Action::TransferStock(transfer) => {
             vec![(transfer.variant_id, transfer.from_id), (transfer.variant_id, transfer.to_id)]
         }

@@ -10,12 +10,11 @@ use common::db::categories::Category;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
+use crate::catalogue::CATEGORY_BYTES_MAX;
 use crate::checks::Checks;
 
-const NAME_BYTES_MAX: usize = 100;
-
 fn check_name(name: &str, checks: &mut Checks) {
-    checks.text("name", name, 1, NAME_BYTES_MAX);
+    checks.text("name", name, 1, CATEGORY_BYTES_MAX);
 }
 
 fn view(category: Category) -> Value {

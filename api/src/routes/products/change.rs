@@ -7,10 +7,10 @@ use common::domain::Money;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::create::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, check_category};
-use super::creating::{SKU_BYTES_MAX, check_price, check_threshold};
+use super::create::check_category;
 use super::view::ProductView;
 use crate::auth::Operator;
+use crate::catalogue::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, SKU_BYTES_MAX, check_price, check_threshold};
 use crate::checks::Checks;
 use crate::error::Error;
 use crate::extract::{Id, Json, nullable};

@@ -12,16 +12,14 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::creating::{New, SKU_BYTES_MAX, check_price, check_stock, create};
+use super::creating::{New, create};
 use crate::auth::Operator;
+use crate::catalogue::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, SKU_BYTES_MAX, check_price, check_stock};
 use crate::checks::Checks;
 use crate::error::Error;
 use crate::extract::Json;
 use crate::problems;
 use crate::state::{App, State};
-
-pub(crate) const NAME_BYTES_MAX: usize = 200;
-pub(crate) const DESCRIPTION_BYTES_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::clock;
 use common::db;
-use common::domain::{AMOUNT_MAX, Action, Command, Idempotency, Money, ProductOutcome};
+use common::domain::{Action, Command, Idempotency, ProductOutcome};
 use common::ids::hash_id;
 use common::message::Decided;
 use common::partition::partition_for;
@@ -14,15 +14,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::answer::{self, applied, replayed};
-use crate::checks::Checks;
 use crate::commands;
 use crate::error::Error;
 use crate::extract::{idempotency_key, preferred_wait};
 use crate::problems;
 use crate::state::State;
 
-pub(crate) const SKU_BYTES_MAX: usize = 64;
-const STOCK_MAX: i64 = 1_000_000_000_000;
 /// How long the answer waits for the decision where the client does not say.
 const WAIT_SECONDS: u64 = 10;
 
@@ -35,20 +32,6 @@ pub(crate) struct New {
     pub(crate) parent: String,
     /// As it is shown, without its id.
     pub(crate) shown: Value,
-}
-
-pub(crate) fn check_price(price: Option<Money>, checks: &mut Checks) {
-    let priced = price.is_none_or(|price| (0..=AMOUNT_MAX).contains(&price.amount));
-    checks.that(priced, "price.amount", || format!("0 to {AMOUNT_MAX} minor units are expected"));
-}
-
-pub(crate) fn check_stock(stock: i64, checks: &mut Checks) {
-    checks.that((0..=STOCK_MAX).contains(&stock), "stock", || format!("0 to {STOCK_MAX} is expected"));
-}
-
-pub(crate) fn check_threshold(threshold: Option<i64>, checks: &mut Checks) {
-    let within = threshold.is_none_or(|threshold| (0..=STOCK_MAX).contains(&threshold));
-    checks.that(within, "lowStockThreshold", || format!("0 to {STOCK_MAX}, or null, is expected"));
 }
 
 /// The answer waits for the decision, so a `201` means that it can be ordered.

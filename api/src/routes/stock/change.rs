@@ -1,4 +1,4 @@
-//! `POST /stock/adjust`, `/stock/deduct` and `/stock/restore`: an operator's change of one stock row, decided by the product's
+//! `POST /stock/adjust`, `/stock/deduct`, `/stock/restore` and `/stock/count`: an operator's change of one stock row, decided by the product's
 //! writer like everything that changes stock.
 
 use axum::http::HeaderMap;
@@ -53,6 +53,15 @@ pub(crate) async fn restore(
     change(app, operator, headers, request, StockChangeKind::Restore).await
 }
 
+pub(crate) async fn count(
+    app: App,
+    operator: Operator,
+    headers: HeaderMap,
+    request: Json<Request>,
+) -> Result<Response, Error> {
+    change(app, operator, headers, request, StockChangeKind::Count).await
+}
+
 async fn change(
     App(state): App,
     Operator(operator): Operator,
@@ -69,6 +78,7 @@ async fn change(
         StockChangeKind::Deduct | StockChangeKind::Restore => {
             ((1..=ON_HAND_MAX).contains(&request.qty), format!("1 to {ON_HAND_MAX}"))
         }
+        StockChangeKind::Count => ((0..=ON_HAND_MAX).contains(&request.qty), format!("0 to {ON_HAND_MAX}")),
     };
     checks.that(within, "qty", || format!("{expected} is expected"));
     checks.text_if_set("reason", request.reason.as_deref(), NOTE_BYTES_MAX);

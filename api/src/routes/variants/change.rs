@@ -8,13 +8,12 @@ use common::db::products::{VariantChange, VariantChanged};
 use common::domain::Money;
 use serde::Deserialize;
 
-use super::create::check_options;
 use crate::auth::Operator;
+use crate::catalogue::{SKU_BYTES_MAX, check_options, check_price, check_threshold};
 use crate::checks::Checks;
 use crate::error::Error;
 use crate::extract::{Ids, Json, nullable};
 use crate::routes::products::change::done;
-use crate::routes::products::creating::{SKU_BYTES_MAX, check_price, check_threshold};
 use crate::routes::products::view::VariantView;
 use crate::state::App;
 

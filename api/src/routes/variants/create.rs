@@ -12,14 +12,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::auth::Operator;
+use crate::catalogue::{SKU_BYTES_MAX, check_options, check_price, check_stock};
 use crate::checks::Checks;
 use crate::error::Error;
 use crate::extract::{Id, Json};
-use crate::routes::products::creating::{New, SKU_BYTES_MAX, check_price, check_stock, create};
+use crate::routes::products::creating::{New, create};
 use crate::state::App;
-
-const OPTIONS_MAX: usize = 10;
-const OPTION_BYTES_MAX: usize = 50;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -59,14 +57,4 @@ pub(crate) async fn handle(
         shown,
     };
     create(&state, operator.account, &headers, new).await
-}
-
-/// Something must tell a variant from its product's others.
-pub(crate) fn check_options(options: &BTreeMap<String, String>, checks: &mut Checks) {
-    let within = (1..=OPTIONS_MAX).contains(&options.len());
-    checks.that(within, "options", || format!("1 to {OPTIONS_MAX} options such as \"size\": \"9\" are expected"));
-    for (name, value) in options {
-        checks.text(&format!("options.{name}"), name, 1, OPTION_BYTES_MAX);
-        checks.text(&format!("options.{name}"), value, 1, OPTION_BYTES_MAX);
-    }
 }

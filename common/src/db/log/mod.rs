@@ -86,6 +86,12 @@ pub fn read<'c>(
           FROM asked WHERE body ? 'ChangeStockV1' AND outcome ->> 'result' IN ('short', 'too-much')
             AND (outcome ->> 'version')::bigint > 0
           UNION ALL
+          -- As much was counted as was known.
+          SELECT id, (body -> 'ChangeStockV1' ->> 'variantId')::uuid, (body -> 'ChangeStockV1' ->> 'warehouseId')::uuid,
+                 (outcome ->> 'version')::bigint
+          FROM asked WHERE body -> 'ChangeStockV1' ->> 'kind' = 'count' AND outcome ->> 'result' = 'changed'
+            AND NOT EXISTS (SELECT FROM stock_movements m WHERE m.command_id = asked.id)
+          UNION ALL
           SELECT id, (body -> 'TransferStockV1' ->> 'variantId')::uuid,
                  (body -> 'TransferStockV1' ->> CASE outcome ->> 'result' WHEN 'short' THEN 'fromId' ELSE 'toId' END)::uuid,
                  (outcome ->> 'version')::bigint

@@ -2,6 +2,7 @@
 
 mod change;
 mod insert;
+mod known;
 mod list;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 pub use change::{ProductChange, VariantChange, VariantChanged, change, change_variant, delete, delete_variant};
 pub use insert::{insert, insert_variants, skus_taken};
+pub use known::{Known, Update, known, update};
 pub use list::{After, Filter, Sort, list};
 
 use super::{Error, Result};
@@ -106,7 +108,7 @@ async fn with_variants(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
                 COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.price_amount IS NOT NULL AS "own_price!",
                 v.currency, v.low_stock_threshold, v.created_at
          FROM variants v JOIN variants d ON d.id = v.product_id
-         WHERE v.product_id = ANY($1) AND v.id <> v.product_id AND v.deleted_at IS NULL ORDER BY v.product_id, v.created_at, v.id"#,
+         WHERE v.product_id = ANY($1) AND v.id <> v.product_id AND v.deleted_at IS NULL ORDER BY v.product_id, v.created_at, v.sku"#,
         &ids
     );
     let mut of = BTreeMap::<Uuid, Vec<Variant>>::new();
