@@ -3,13 +3,30 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use common::db::{self, PgConnection};
+use uuid::Uuid;
+
 use crate::addresses;
-use crate::catalogue::product_id;
 use crate::keys::Keys;
 
-pub(crate) fn print(http: SocketAddr, keys: &Keys, consumers: u16, data: &Path) {
+/// What of the demo shop can be tried.
+pub(crate) struct Shown {
+    mug: Uuid,
+    poster: Uuid,
+}
+
+impl Shown {
+    /// `None` where it is not there.
+    pub(crate) async fn find(connection: &mut PgConnection) -> anyhow::Result<Option<Self>> {
+        let skus = ["MUG-350", "POSTER-LAST"].map(str::to_owned);
+        let known = db::products::known(connection, &skus).await?;
+        let id = |sku: &String| known.get(sku).map(|known| known.product_id);
+        Ok(id(&skus[0]).zip(id(&skus[1])).map(|(mug, poster)| Self { mug, poster }))
+    }
+}
+
+pub(crate) fn print(http: SocketAddr, keys: &Keys, consumers: u16, data: &Path, shown: Option<&Shown>) {
     let Keys { client, operator } = keys;
-    let (mug, poster) = (product_id("MUG-350"), product_id("POSTER-LAST"));
     println!(
         r#"
 Onhand is up.
@@ -19,8 +36,12 @@ Onhand is up.
   client key    {client}
   operator key  {operator}
   logs          {logs}
-
-Order a mug, and wait for the outcome:
+"#,
+        logs = data.join("log").display(),
+    );
+    if let Some(Shown { mug, poster }) = shown {
+        println!(
+            r#"Order a mug, and wait for the outcome:
 
   curl -i http://{http}/orders -H 'Authorization: Bearer {client}' -H 'Prefer: wait=5' -H 'Content-Type: application/json' -d '{{"items":[{{"productId":"{mug}","qty":1}}]}}'
 
@@ -28,18 +49,21 @@ Order two of the last poster, and see why not:
 
   curl -s http://{http}/orders -H 'Authorization: Bearer {client}' -H 'Prefer: wait=5' -H 'Content-Type: application/json' -d '{{"items":[{{"productId":"{poster}","qty":2}}]}}'
 
-See what is on hand:
+See what is on hand, and watch it change (Ctrl-C ends it):
 
   curl -s http://{http}/products/{mug}/stock -H 'Authorization: Bearer {client}'
-
-See who decides what, and check every invariant (--help tells what else there is):
+  curl -sN http://{http}/products/{mug}/stock/events -H 'Authorization: Bearer {client}'
+"#
+        );
+    }
+    println!(
+        r#"See who decides what, and check every invariant (--help tells what else there is):
 
   {program} consumer partitions
   {program} consumer verify
 
 Ctrl-C stops everything; what was ordered is kept."#,
         program = program(data),
-        logs = data.join("log").display(),
     );
 }
 

@@ -1,100 +1,69 @@
-//! A small demo catalogue, created like any other product: by commands that the consumers decide.
+//! The demo shop: three warehouses, terms of sale, and a catalogue of fifty products, imported like any other.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use common::config::Servers;
 use common::db::{self, PgConnection};
-use common::domain::{Action, Command, CreateProduct, Currency, DEFAULT_WAREHOUSE, Money};
-use common::ids::hash_id;
-use common::message::{self, Queued};
-use common::partition::partition_of;
-use common::queue::{Link, Publisher, PublisherLimits, Topology};
-use common::retry::Retry;
+use serde_json::{Value, json};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-/// Name, SKU, price in cents, opening stock.
-const PRODUCTS: [(&str, &str, i64, i64); 8] = [
-    ("Trail running shoe, size 42", "SHOE-42", 12_900, 500),
-    ("Enamel mug, 350 ml", "MUG-350", 1_490, 10_000),
-    ("Concert ticket, standing", "TICKET-STANDING", 6_500, 2_000),
-    ("Concert ticket, front row", "TICKET-FRONT", 18_900, 10),
-    ("Fountain pen, limited edition", "PEN-LTD", 24_000, 100),
-    ("Wool blanket", "BLANKET", 8_900, 250),
-    ("Postcard", "POSTCARD", 150, 1_000_000),
-    ("The last poster", "POSTER-LAST", 4_500, 1),
-];
+use crate::http::ask;
+
+const CATALOGUE: &[u8] = include_bytes!("../demo/catalogue.csv");
+/// Code, name and zone, beside the one that every store has.
+const WAREHOUSES: [(&str, &str, u16); 2] = [("lyon", "Lyon", 2), ("madrid", "Madrid", 3)];
+const ZONES: [(&str, u16); 7] = [("DE", 1), ("AT", 1), ("FR", 2), ("BE", 2), ("ES", 3), ("PT", 3), ("*", 5)];
 
 const SECONDS_MAX: u64 = 60;
-const CONNECT_SECONDS_MAX: u64 = 10;
 
-/// The id of a demo product: the same in every store.
-pub(crate) fn product_id(sku: &str) -> Uuid {
-    hash_id("demo-product", &[sku.as_bytes()])
-}
-
-/// Creates what is not there yet, in the name of `account`, and waits until it can be ordered.
-pub(crate) async fn load(
-    connection: &mut PgConnection,
-    servers: &Servers,
-    partitions: u16,
-    account: Uuid,
-) -> anyhow::Result<()> {
-    let missing = missing(connection).await?;
-    if missing.is_empty() {
+/// Loads what is not there yet, and waits until it can be ordered. A store that somebody else has filled is left as it is.
+pub(crate) async fn load(connection: &mut PgConnection, http: SocketAddr, operator: &str) -> anyhow::Result<()> {
+    let filter = db::products::Filter::default();
+    let is_filled = !db::products::list(connection, &filter, db::products::Sort::Id, None, 1).await?.is_empty();
+    if is_filled && !db::imports::is_any(connection).await? {
         return Ok(());
     }
-    let stop = CancellationToken::new();
-    let _stop_at_the_end = stop.clone().drop_guard();
-    let topology = Arc::new(Topology::new(&servers.queues, partitions));
-    let mut link = Link::open(&servers.amqp_urls, "onhand demo catalogue".to_owned(), Arc::clone(&topology), stop)?;
-    let connecting = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS_MAX), link.connected()).await;
-    connecting.context("the broker can't be reached: check AMQP_URL")?;
-    let publisher = Publisher::start(&link, &topology, PublisherLimits::default());
-    for (name, sku, price, stock) in missing {
-        let id = product_id(sku);
-        let command = Command {
-            id,
-            account,
-            accepted_at: common::clock::now(),
-            idempotency: None,
-            action: Action::CreateProduct(CreateProduct {
-                name: Arc::from(name),
-                sku: Arc::from(sku),
-                description: None,
-                price: Money { amount: price, currency: Currency::try_from("EUR")? },
-                stock,
-                warehouse_id: DEFAULT_WAREHOUSE,
-                category_id: None,
-            }),
-        };
-        let bytes = message::encode(&Queued { command, reply_to: None })?;
-        publisher.publish(partition_of(id, partitions), bytes).await?;
+    let bearer = format!("Bearer {operator}");
+    let json = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    for (code, name, zone) in WAREHOUSES {
+        let body = json!({ "code": code, "name": name, "zone": zone }).to_string();
+        let (status, answer) = ask(http, "POST /warehouses", &json, body.as_bytes()).await?;
+        anyhow::ensure!(status == 201 || status == 409, "the warehouse {code} could not be made: {answer}");
     }
-    until_decided(connection).await
+    let (_, mut terms) = ask(http, "GET /terms", &json, b"").await?;
+    if terms["version"] == 1 {
+        terms["zones"] = ZONES.into_iter().map(|(area, zone)| (area.to_owned(), json!(zone))).collect();
+        for answered in ["version", "since"] {
+            terms.as_object_mut().context("no terms")?.remove(answered);
+        }
+        let (status, answer) = ask(http, "PUT /terms", &json, terms.to_string().as_bytes()).await?;
+        anyhow::ensure!(status == 200, "the terms of sale could not be set: {answer}");
+    }
+    import(http, &bearer).await
 }
 
-async fn missing(connection: &mut PgConnection) -> anyhow::Result<Vec<(&'static str, &'static str, i64, i64)>> {
-    let ids: Vec<Uuid> = PRODUCTS.iter().map(|(_, sku, ..)| product_id(sku)).collect();
-    let decided = db::commands::find(connection, &ids).await?;
-    Ok(PRODUCTS
-        .into_iter()
-        .filter(|(_, sku, ..)| decided.iter().all(|command| command.id != product_id(sku)))
-        .collect())
-}
-
-async fn until_decided(connection: &mut PgConnection) -> anyhow::Result<()> {
-    let mut retry = Retry::new(Duration::from_millis(20), Duration::from_millis(500));
+async fn import(http: SocketAddr, bearer: &str) -> anyhow::Result<()> {
+    let headers = [("Authorization", bearer), ("Content-Type", "text/csv"), ("Idempotency-Key", "demo catalogue")];
     let deadline = Instant::now() + Duration::from_secs(SECONDS_MAX);
-    while !missing(connection).await?.is_empty() {
+    loop {
+        let (status, import) = ask(http, "POST /imports", &headers, CATALOGUE).await?;
+        match status {
+            // Another version's was loaded before.
+            422 => return Ok(()),
+            200 => return refused(&import),
+            202 | 503 => {}
+            _ => anyhow::bail!("the demo catalogue is refused: {import}"),
+        }
         anyhow::ensure!(
             Instant::now() < deadline,
-            "the consumers did not create the demo catalogue in {SECONDS_MAX} s"
+            "the demo catalogue was not loaded within {SECONDS_MAX} s: {import}"
         );
-        tokio::time::sleep(retry.next_wait()).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+fn refused(import: &Value) -> anyhow::Result<()> {
+    anyhow::ensure!(import["refused"] == 0, "lines of the demo catalogue were refused: {import}");
     Ok(())
 }

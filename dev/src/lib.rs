@@ -1,4 +1,4 @@
-//! The whole system on one machine: private PostgreSQL and RabbitMQ, the api, consumers, and a small demo catalogue.
+//! The whole system on one machine: private PostgreSQL and RabbitMQ, the api, consumers, and a demo shop.
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -6,7 +6,8 @@
 //! | `up` | starts everything in order, and stops it in the reverse order |
 //! | `children` | the api and the consumers as processes of their own, started again when they die |
 //! | `keys` | a client's and an operator's key, the same at each start |
-//! | `catalogue` | the demo products |
+//! | `catalogue` | the demo shop |
+//! | `http` | a few questions to the api |
 //! | `banner` | what to try |
 //! | `addresses` | where the private servers are, for operators' commands |
 //!
@@ -17,6 +18,7 @@ mod addresses;
 mod banner;
 mod catalogue;
 mod children;
+mod http;
 mod keys;
 mod options;
 mod up;

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::addresses;
 
-/// Runs all of Onhand on this machine: private PostgreSQL and RabbitMQ, the api, consumers, and a demo catalogue.
+/// Runs all of Onhand on this machine: private PostgreSQL and RabbitMQ, the api, consumers, and a demo shop.
 ///
 /// Where `DATABASE_URL` or `AMQP_URL` is set, that server is used instead of a private one. Every setting of the api and of
 /// the consumers (see .env.example) is passed on to them.

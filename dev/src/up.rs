@@ -11,12 +11,12 @@ use common::config::{self, Reader, environment};
 use common::db;
 use secrecy::SecretString;
 use servers::Servers;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::children::{API, CONSUMER, Part};
+use crate::http::ask;
 use crate::keys::Keys;
 use crate::options::Options;
 use crate::{addresses, banner, catalogue};
@@ -155,19 +155,20 @@ async fn serve(
     let wait = Duration::from_secs(CONNECT_SECONDS_MAX);
     let connecting = db::connect(&servers.database_url, "onhand-dev", limits, wait).await;
     let mut connection = connecting.context("the database can't be reached: check DATABASE_URL")?;
-    let settings = db::setup::migrate(&mut connection, servers.partitions).await?;
+    db::setup::migrate(&mut connection, servers.partitions).await?;
     let keys = Keys::load(data)?;
-    let operator = keys.register(&mut connection).await?;
+    keys.register(&mut connection).await?;
     let _kept = addresses::keep(data, servers)?;
     for part in parts(options, data, servers) {
         running.spawn(part.run(stop.clone()));
     }
-    eprintln!("  loading the demo catalogue");
-    catalogue::load(&mut connection, servers, settings.partitions, operator).await?;
     until_ready(options.http).await.with_context(|| format!("see {}", data.join("log").display()))?;
+    eprintln!("  loading the demo shop");
+    catalogue::load(&mut connection, options.http, &keys.operator).await?;
+    let shown = banner::Shown::find(&mut connection).await?;
     eprintln!("  ready after {:.1} s", started.elapsed().as_secs_f64());
     drop(connection);
-    banner::print(options.http, &keys, options.consumers, data);
+    banner::print(options.http, &keys, options.consumers, data, shown.as_ref());
     match running.join_next().await {
         Some(ended) => ended?.context("a part can't be run"),
         None => Ok(()),
@@ -193,19 +194,10 @@ fn parts(options: &Options, data: &Path, servers: &config::Servers) -> Vec<Part>
 async fn until_ready(http: SocketAddr) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(READY_SECONDS_MAX);
     loop {
-        match is_ready(http).await {
-            Ok(true) => return Ok(()),
+        match ask(http, "GET /readyz", &[], b"").await {
+            Ok((200, _)) => return Ok(()),
             _ if Instant::now() > deadline => anyhow::bail!("the api was not ready within {READY_SECONDS_MAX} s"),
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
-}
-
-/// Asks `/readyz`. A whole HTTP client would be much for one question.
-async fn is_ready(http: SocketAddr) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(http).await?;
-    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200"))
 }

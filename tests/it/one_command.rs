@@ -54,11 +54,19 @@ async fn orders_survive_a_stop_and_a_crash_and_nothing_is_left_running() {
     let client = Client::new(format!("http://{http}"), "c");
     let mut system = start(&data, &http);
     until_up(&client).await;
-    tests::until("the demo catalogue is there", async || {
-        client.get("/products").await.body["items"].as_array().is_some_and(|items| items.len() == 8)
+    let shop = "/products?limit=200";
+    tests::until("the demo shop is there", async || {
+        client.get(shop).await.body["items"].as_array().is_some_and(|items| items.len() == 50)
     })
     .await;
-    let catalogue = client.get("/products").await;
+    let variants = async || {
+        let products = client.get(shop).await.body["items"].as_array().unwrap().clone();
+        products.iter().map(|product| product["variants"].as_array().unwrap().len()).sum::<usize>()
+    };
+    tests::until("its variants are there", async || variants().await == 75).await;
+    assert_eq!(client.get("/categories").await.body["items"].as_array().unwrap().len(), 6);
+    assert_eq!(client.get("/warehouses").await.body["items"].as_array().unwrap().len(), 3);
+    let catalogue = client.get("/products?sku=POSTCARD").await;
     let product: Uuid = catalogue.body["items"][0]["id"].as_str().unwrap().parse().unwrap();
     let before = client.order_and_wait(&[(product, 1)]).await;
     assert_eq!(before.status, 201, "{before:?}");

@@ -1,6 +1,6 @@
 //! Catalogues that are imported: how far they are, and the lines that were refused.
 
-use sqlx::{PgConnection, query, query_as};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::Result;
@@ -151,6 +151,15 @@ pub async fn find(connection: &mut PgConnection, id: Uuid, silent_seconds: f64) 
         silent_seconds
     );
     Ok(row.fetch_optional(connection).await?)
+}
+
+/// Whether anything was ever imported, or begun to be.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn is_any(connection: &mut PgConnection) -> Result<bool> {
+    let any = query_scalar!(r#"SELECT EXISTS (SELECT FROM imports) AS "any!""#);
+    Ok(any.fetch_one(connection).await?)
 }
 
 /// Refused lines, from after `after` on.
