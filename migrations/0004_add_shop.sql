@@ -153,3 +153,11 @@ CREATE TABLE import_refusals (
     reason    text   NOT NULL,
     PRIMARY KEY (import_id, line)
 );
+
+-- How much of a product, of all its variants together, each customer may have. Locked by whoever decides an order of it.
+CREATE TABLE product_limits (
+    product_id     uuid   PRIMARY KEY REFERENCES products,
+    quantity       bigint NOT NULL CHECK (quantity > 0),
+    -- Not set: over all time.
+    window_seconds bigint CHECK (window_seconds > 0)
+);

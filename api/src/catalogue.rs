@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::domain::{AMOUNT_MAX, Money};
+use common::domain::{AMOUNT_MAX, LIMIT_SECONDS_MAX, Limit, Money};
 
 use crate::checks::Checks;
 
@@ -26,6 +26,13 @@ pub(crate) fn check_stock(stock: i64, checks: &mut Checks) {
 pub(crate) fn check_threshold(threshold: Option<i64>, checks: &mut Checks) {
     let within = threshold.is_none_or(|threshold| (0..=STOCK_MAX).contains(&threshold));
     checks.that(within, "lowStockThreshold", || format!("0 to {STOCK_MAX}, or null, is expected"));
+}
+
+pub(crate) fn check_limit(limit: Option<Limit>, checks: &mut Checks) {
+    let Some(Limit { quantity, window_seconds }) = limit else { return };
+    checks.that((1..=STOCK_MAX).contains(&quantity), "limit.qty", || format!("1 to {STOCK_MAX} is expected"));
+    let within = window_seconds.is_none_or(|seconds| (1..=LIMIT_SECONDS_MAX).contains(&seconds));
+    checks.that(within, "limit.windowSeconds", || format!("1 to {LIMIT_SECONDS_MAX} is expected"));
 }
 
 /// Something must tell a variant from its product's others.

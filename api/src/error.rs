@@ -143,6 +143,16 @@ pub(crate) fn tell(refusal: &Refusal) -> (&'static Kind, String, Value) {
             "The address is in no zone that is delivered to, or not for the order's currency.".to_owned(),
             json!({}),
         ),
+        Refusal::CustomerRequired { product_ids } => (
+            &problems::CUSTOMER_REQUIRED,
+            format!("Of {} of the order's products each customer may have only so many.", product_ids.len()),
+            json!({ "productIds": product_ids }),
+        ),
+        Refusal::LimitExceeded { products } => (
+            &problems::LIMIT_EXCEEDED,
+            format!("The customer would have more of {} products than each may have.", products.len()),
+            json!({ "products": products }),
+        ),
         Refusal::TotalChanged { expected, total } => (
             &problems::TOTAL_CHANGED,
             format!(

@@ -34,6 +34,8 @@ kinds! {
         "See the `Allow` header.";
     INSUFFICIENT_STOCK = "insufficient-stock", 409, "Not enough stock",
         "`lines` says what was asked for and what was there when the order was decided. Order less, or later.";
+    LIMIT_EXCEEDED = "limit-exceeded", 409, "More of a product than each customer may have",
+        "`products` says the limit, what the customer has, and what was asked for. Order less, or once the window is over.";
     TOTAL_CHANGED = "total-changed", 409, "The order comes to another total than was expected",
         "A price, the tax or the delivery has changed. Show `total` to whoever pays, and order anew with it.";
     CART_EMPTY = "cart-empty", 409, "There is nothing in the cart",
@@ -72,6 +74,8 @@ kinds! {
         "Place one order per currency.";
     TOTAL_TOO_LARGE = "total-too-large", 422, "The total is more than an amount can hold",
         "Order less at once.";
+    CUSTOMER_REQUIRED = "customer-required", 422, "A product is limited per customer, and no customer is named",
+        "Name the customer in `customerId`.";
     NO_DELIVERY = "no-delivery", 422, "Nothing is delivered to this address",
         "Deliver to another address, or ask the operator for zones and rates: see `GET /terms`.";
     UNKNOWN_CATEGORY = "unknown-category", 422, "The category is unknown",

@@ -154,6 +154,8 @@ fn tell(decision: &Decision) -> String {
             Refusal::MixedCurrencies { .. } => "refused: mixed currencies".to_owned(),
             Refusal::TotalTooLarge => "refused: total too large".to_owned(),
             Refusal::NoDelivery => "refused: no delivery".to_owned(),
+            Refusal::CustomerRequired { .. } => "refused: no customer".to_owned(),
+            Refusal::LimitExceeded { products } => format!("refused: over the limit of {} products", products.len()),
             Refusal::TotalChanged { expected, total } => {
                 format!("refused: {} expected, {}", expected.amount, total.amount)
             }

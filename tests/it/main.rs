@@ -16,6 +16,7 @@ mod idempotency;
 mod imports;
 mod leases;
 mod lifecycle;
+mod limits;
 mod live;
 mod messages;
 mod one_command;

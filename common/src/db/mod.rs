@@ -13,6 +13,7 @@ pub mod customers;
 pub mod dead_letters;
 pub mod figures;
 pub mod imports;
+pub mod limits;
 pub mod log;
 pub mod low_stock;
 pub mod movements;

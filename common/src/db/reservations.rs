@@ -144,6 +144,7 @@ pub async fn next_due(connection: &mut PgConnection, from: Option<Timestamp>) ->
     let moment = query_as!(
         Moment,
         r#"SELECT business_time() AS "now!", (SELECT max(version) FROM terms) AS "terms!",
+                  EXISTS (SELECT FROM product_limits) AS "limits!",
                   (SELECT min(due_at) FROM reservations
                    WHERE line = 0 AND allocation = 0 AND due_at >= COALESCE($1::timestamptz, '-infinity')) AS due"#,
         from

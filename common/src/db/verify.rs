@@ -267,6 +267,10 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
                   AS "example!", count(*) OVER () AS "rows!"
            FROM claims WHERE NOT known OR was <> on_hand OR was_reserved <> reserved OR requested <= on_hand - reserved ORDER BY 1 LIMIT $1"#
     );
+    other_refusals(connection, findings).await
+}
+
+async fn other_refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
     check!(
         findings,
         connection,
@@ -280,6 +284,18 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
            WHERE o.refusal -> 'refusal' ->> 'reason' = 'unknown-product'
              AND o.refusal -> 'refusal' -> 'productIds' ? line."productId"::text
            GROUP BY o.id, line."productId" HAVING bool_and(v.id IS NOT NULL) ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-9",
+        "a customer is refused for a limit that would not be passed",
+        r#"SELECT format('order %s: product %s, limit %s, had %s, asked for %s', o.id, p."productId", p."limit" ->> 'qty', p.bought,
+                         p.requested) AS "example!", count(*) OVER () AS "rows!"
+           FROM orders o CROSS JOIN jsonb_to_recordset(o.refusal -> 'refusal' -> 'products')
+                  AS p ("productId" uuid, "limit" jsonb, bought bigint, requested bigint)
+           WHERE o.refusal -> 'refusal' ->> 'reason' = 'limit-exceeded'
+             AND p.bought + p.requested <= (p."limit" ->> 'qty')::bigint ORDER BY 1 LIMIT $1"#
     );
     check!(
         findings,

@@ -87,7 +87,7 @@ fn open(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Action, Command, Currency, Decision, Money, StockView, Timestamp, decide};
+    use crate::domain::{Action, Command, Currency, Decision, Limits, Money, StockView, Timestamp, decide};
 
     const HERE: Uuid = Uuid::from_u128(100);
     const THERE: Uuid = Uuid::from_u128(200);
@@ -99,7 +99,7 @@ mod tests {
     fn view() -> View {
         let warehouses = BTreeMap::from([(HERE, Site { zone: 1, open: true })]);
         let (stock, orders, terms) = (StockView::default(), BTreeMap::new(), Arc::default());
-        View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses, terms }
+        View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses, terms, limits: Limits::default() }
     }
 
     fn command(id: u128, action: Action) -> Command {

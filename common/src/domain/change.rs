@@ -49,6 +49,9 @@ pub(super) fn change(view: &mut View, change: &ChangeOrder, moved: &mut Vec<Move
             };
             view.stock.apply(order, effect, cause, moved);
             advance(order, state, now);
+            if let State::Cancelled { .. } = order.state() {
+                view.limits.forget(order, now);
+            }
             if let (Change::Pay(payment), Some(since)) = (&change.change, &mut order.since) {
                 since.payment = Some(payment.clone()).filter(|payment| *payment != Payment::default());
             }
@@ -66,6 +69,7 @@ pub(super) fn expire(view: &mut View, expire: &Expire, moved: &mut Vec<Movement>
         let state = State::Cancelled { reason: CancelReason::PaymentTimeout };
         view.stock.apply(order, Effect::Release, Cause::Expired, moved);
         advance(order, state.clone(), now);
+        view.limits.forget(order, now);
         changed.push(Changed { order: *id, revision: order.revision(), state });
     }
     changed

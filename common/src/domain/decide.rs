@@ -6,9 +6,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Action, ChangeOutcome, Changed, Command, Hold, HoldTerms, Line, Movement, Order, OrderItem, Outcome, PlaceOrder,
-    Placed, ProductOutcome, Refusal, SeenLine, Site, StockOutcome, StockView, Terms, Timestamp, catalogue, change,
-    inventory, quote,
+    Action, ChangeOutcome, Changed, Command, Hold, HoldTerms, Limits, Line, Movement, Order, OrderItem, Outcome,
+    PlaceOrder, Placed, ProductOutcome, Refusal, SeenLine, Site, StockOutcome, StockView, Terms, Timestamp, catalogue,
+    change, inventory, quote,
 };
 
 /// Everything that the decisions of a batch may look at and change.
@@ -20,6 +20,7 @@ pub struct View {
     pub orders: BTreeMap<Uuid, Order>,
     pub warehouses: BTreeMap<Uuid, Site>,
     pub terms: Arc<Terms>,
+    pub limits: Limits,
 }
 
 /// What is to be written for one command. What it has changed is in the [`View`].
@@ -34,7 +35,7 @@ pub enum Decision {
 
 /// Decides one command, and changes `view` by what it decided.
 ///
-/// For what an order is refused see [`quote()`], for what a product [`ProductOutcome`], for changes of orders [`super::Change`],
+/// For what an order is refused see [`quote()`] and [`Limits`], for what a product [`ProductOutcome`], for changes of orders [`super::Change`],
 /// for those of stock [`StockOutcome`].
 pub fn decide(view: &mut View, command: &Command) -> Decision {
     let mut moved = Vec::new();
@@ -53,8 +54,15 @@ pub fn decide(view: &mut View, command: &Command) -> Decision {
     }
 }
 
+/// A limit is told where the order could be had, or could be had at another time: after what can never be, before what stock
+/// there is.
 fn place(view: &mut View, order: &PlaceOrder) -> Outcome {
-    match quote(&view.stock, &view.terms, order, view.now) {
+    let quoted = match quote(&view.stock, &view.terms, order, view.now) {
+        Ok(confirmed) => view.limits.check(order).map(|()| confirmed),
+        Err(refusal) if refusal.status() == 409 => view.limits.check(order).and(Err(refusal)),
+        Err(refusal) => Err(refusal),
+    };
+    match quoted {
         Err(refusal) => {
             let beside = beside(&view.stock, order, &refusal);
             let lines = asked(&view.stock, order, &refusal);
@@ -66,6 +74,7 @@ fn place(view: &mut View, order: &PlaceOrder) -> Outcome {
             for item in &mut confirmed.items {
                 take(&mut view.stock, item, order.hold.is_some());
             }
+            view.limits.add(order);
             confirmed.hold = order.hold.map(|HoldTerms { kind, window_seconds }| {
                 let window = time::Duration::seconds(i64::from(window_seconds));
                 Hold { kind, due_at: view.now.saturating_add(window) }
@@ -87,6 +96,8 @@ fn asked(stock: &StockView, order: &PlaceOrder, refusal: &Refusal) -> Vec<Line> 
         | Refusal::DeletedProduct { .. }
         | Refusal::MixedCurrencies { .. }
         | Refusal::NoDelivery
+        | Refusal::CustomerRequired { .. }
+        | Refusal::LimitExceeded { .. }
         | Refusal::InsufficientStock { .. } => order.lines.clone(),
     }
 }
@@ -100,7 +111,9 @@ fn beside(stock: &StockView, order: &PlaceOrder, refusal: &Refusal) -> Vec<SeenL
         | Refusal::DeletedProduct { .. }
         | Refusal::MixedCurrencies { .. }
         | Refusal::TotalTooLarge
-        | Refusal::NoDelivery => return Vec::new(),
+        | Refusal::NoDelivery
+        | Refusal::CustomerRequired { .. }
+        | Refusal::LimitExceeded { .. } => return Vec::new(),
     };
     let beside = order.lines.iter().filter(|line| short.iter().all(|short| short.variant_id != line.variant_id));
     beside
@@ -178,7 +191,7 @@ mod tests {
 
     fn view(stock: StockView) -> View {
         let (orders, warehouses, terms) = (BTreeMap::new(), BTreeMap::from([(HERE, SITE)]), Arc::default());
-        View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses, terms }
+        View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses, terms, limits: Limits::default() }
     }
 
     fn place(view: &mut View, lines: &[Line], hold: Option<HoldTerms>) -> Outcome {

@@ -13,6 +13,7 @@ mod command;
 mod decide;
 mod inventory;
 mod lifecycle;
+mod limit;
 #[cfg(test)]
 mod model;
 mod money;
@@ -32,6 +33,7 @@ pub use command::{
 pub use decide::{Decision, View, decide};
 pub use inventory::{Row, StockOutcome};
 pub use lifecycle::{CancelReason, Change, Effect, Hold, HoldKind, Led, Obstacle, Payment, Standing, State, Tracking};
+pub use limit::{LIMIT_SECONDS_MAX, Limit, Limits, OverLimit};
 pub use money::{Currency, Money, UnknownCurrency};
 pub use movement::{Cause, Movement};
 pub use order::{

@@ -166,6 +166,7 @@ impl Core {
             orders: BTreeMap::new(),
             warehouses: BTreeMap::new(),
             terms: std::sync::Arc::default(),
+            limits: Limits::default(),
         };
         for (n, levels) in stock.iter().enumerate() {
             let level = |(warehouse, on_hand): (&Uuid, &i64)| StockLevel {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Delivery, DeliveryWish, Hold, HoldKind, Line, Money, Payment, Standing, State, Timestamp};
+use super::{Delivery, DeliveryWish, Hold, HoldKind, Line, Money, OverLimit, Payment, Standing, State, Timestamp};
 
 /// A decided order with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +216,10 @@ pub enum Refusal {
     TotalTooLarge,
     /// Its address is in no zone, or there are no rates for its currency.
     NoDelivery,
+    /// Of some products each customer may have only so many, and no customer is named.
+    CustomerRequired { product_ids: Vec<Uuid> },
+    /// The customer would have more of some products than each may have. Only those are listed.
+    LimitExceeded { products: Vec<OverLimit> },
     /// Some lines asked for more than was available. Only those are listed.
     InsufficientStock { lines: Vec<ShortLine> },
     /// It comes to another total than was expected: prices, delivery or tax have changed.
@@ -227,12 +231,13 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::InsufficientStock { .. } | Refusal::TotalChanged { .. } => 409,
+            Refusal::LimitExceeded { .. } | Refusal::InsufficientStock { .. } | Refusal::TotalChanged { .. } => 409,
             Refusal::UnknownProduct { .. }
             | Refusal::DeletedProduct { .. }
             | Refusal::MixedCurrencies { .. }
             | Refusal::TotalTooLarge
-            | Refusal::NoDelivery => 422,
+            | Refusal::NoDelivery
+            | Refusal::CustomerRequired { .. } => 422,
         }
     }
 }

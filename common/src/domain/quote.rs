@@ -7,7 +7,7 @@ use super::{
     PlaceOrder, Rate, Refusal, ShortLine, StockLevel, StockView, Terms, Timestamp, VariantView, Wanted, allocate,
 };
 
-/// The order as it would be confirmed `now`, its stock versions and its hold not yet set.
+/// The order as it would be confirmed `now`, its stock versions and its hold not yet set, whoever its customer is.
 ///
 /// # Errors
 /// The first of these that holds; a table test has a row for each:
@@ -19,8 +19,9 @@ use super::{
 /// | 3 | the lines' prices are of different currencies | 422 |
 /// | 4 | it is to be delivered, and its address is in no zone or its currency has no rates | 422 |
 /// | 5 | with tax and the dearest delivery the total may be over [`AMOUNT_MAX`] | 422 |
-/// | 6 | some line asks for more than is available over all open warehouses | 409 |
-/// | 7 | the total is another than was expected | 409 |
+/// | 6 | of a limited product and without a customer, or over the limit of one: see [`super::Limits`] | 422, 409 |
+/// | 7 | some line asks for more than is available over all open warehouses | 409 |
+/// | 8 | the total is another than was expected | 409 |
 pub fn quote(stock: &StockView, terms: &Terms, order: &PlaceOrder, now: Timestamp) -> Result<Confirmed, Refusal> {
     let found = find(stock, &order.lines)?;
     let goods = subtotal(&found)?;

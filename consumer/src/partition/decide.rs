@@ -319,8 +319,8 @@ mod tests {
     //! Random batches against a model that decides one order at a time on a table of counts.
 
     use common::domain::{
-        Currency, DEFAULT_WAREHOUSE, Line, Money, PlaceOrder, Site, StockLevel, StockView, Timestamp, VariantView,
-        merge_lines,
+        Currency, DEFAULT_WAREHOUSE, Limits, Line, Money, PlaceOrder, Site, StockLevel, StockView, Timestamp,
+        VariantView, merge_lines,
     };
     use std::sync::Arc;
 
@@ -397,7 +397,14 @@ mod tests {
         }
         let (orders, warehouses) = (BTreeMap::new(), BTreeMap::new());
         Seen {
-            view: View { now: Timestamp::UNIX_EPOCH, stock, orders, warehouses, terms: Arc::default() },
+            view: View {
+                now: Timestamp::UNIX_EPOCH,
+                stock,
+                orders,
+                warehouses,
+                terms: Arc::default(),
+                limits: Limits::default(),
+            },
             terms: 1,
             sequences: (0..PARTITIONS).map(|partition| (partition, 10)).collect(),
             known: Known::default(),

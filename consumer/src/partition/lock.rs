@@ -1,4 +1,4 @@
-//! What a batch locks, in one fixed order (orders, then stock), and reads for its decisions; and which holds it ends before.
+//! What a batch locks, in one fixed order (orders, then limits, then stock), and reads for its decisions; and which holds it ends before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use common::db::stock::Sum;
 use common::db::terms::StoredTerms;
 use common::db::{self, Transaction};
 use common::domain::{
-    Action, Allocation, Command, CreateProduct, CreateVariant, Expire, Order, StockChangeKind, StockLevel, StockView,
-    Timestamp, View,
+    Action, Allocation, Command, CreateProduct, CreateVariant, Expire, Limits, Order, StockChangeKind, StockLevel,
+    StockView, Timestamp, View,
 };
 use common::message::Queued;
 use common::partition::partition_of_order;
@@ -97,7 +97,7 @@ pub(super) async fn is_more_due(
 pub(super) async fn lock(
     transaction: &mut Transaction<'_>,
     fenced: &[Fenced],
-    (Moment { now, .. }, terms): (Moment, &StoredTerms),
+    (Moment { now, limits, .. }, terms): (Moment, &StoredTerms),
     release: &[Uuid],
     group: &[Pending],
     steps: &Steps,
@@ -111,12 +111,34 @@ pub(super) async fn lock(
     };
     let due = release.iter().filter_map(|id| orders.get(id)).filter(|order| order.standing().is_due(now));
     let due: Vec<Order> = due.cloned().collect();
+    let limits = if limits { lock_limits(transaction, commands(), now).await? } else { Limits::default() };
     let stock = lock_stock(transaction, group, &orders).await?;
     steps.reached(Step::Locked).await;
-    let mut view = View { now, stock, orders, warehouses: BTreeMap::new(), terms: Arc::clone(&terms.terms) };
+    let mut view = View { now, stock, orders, warehouses: BTreeMap::new(), terms: Arc::clone(&terms.terms), limits };
     let known = read(transaction, &mut view, commands()).await?;
     let sequences = fenced.iter().map(|row| (row.partition, row.sequence)).collect();
     Ok((Seen { view, terms: terms.version, sequences, known }, due))
+}
+
+/// Locks the limits of what is ordered, and counts what its customers have of it.
+async fn lock_limits(
+    transaction: &mut Transaction<'_>,
+    commands: impl Iterator<Item = &Command>,
+    now: Timestamp,
+) -> Result<Limits, Failure> {
+    let (mut products, mut asked) = (BTreeSet::new(), BTreeSet::new());
+    for command in commands {
+        let Action::PlaceOrder(order) = &command.action else { continue };
+        for line in &order.lines {
+            products.insert(line.product_id);
+            asked.extend(order.customer.clone().map(|customer| (customer, line.product_id)));
+        }
+    }
+    Ok(if products.is_empty() {
+        Limits::default()
+    } else {
+        db::limits::lock(transaction, &products, &asked, now).await?
+    })
 }
 
 /// Reads, under the locks, what else the decisions look at; answers with what was decided before.

@@ -73,12 +73,17 @@ fn reason(order: &Order, item: &Item) -> Option<Map<String, Value>> {
         Refusal::DeletedProduct { product_ids } if product_ids.contains(&item.product) => {
             json!({ "type": "/problems/deleted-product" })
         }
+        Refusal::LimitExceeded { products } => {
+            let over = products.iter().find(|over| over.product_id == item.product)?;
+            json!({ "type": "/problems/limit-exceeded", "limit": over.limit, "bought": over.bought, "requested": over.requested })
+        }
         // Of these the whole order is the reason.
         Refusal::UnknownProduct { .. }
         | Refusal::DeletedProduct { .. }
         | Refusal::MixedCurrencies { .. }
         | Refusal::TotalTooLarge
         | Refusal::NoDelivery
+        | Refusal::CustomerRequired { .. }
         | Refusal::TotalChanged { .. } => return None,
     };
     match reason {

@@ -3,14 +3,16 @@
 use axum::Json as Answer;
 use common::db;
 use common::db::products::{ProductChange, VariantChanged};
-use common::domain::Money;
+use common::domain::{Limit, Money};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::create::check_category;
 use super::view::ProductView;
 use crate::auth::Operator;
-use crate::catalogue::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, SKU_BYTES_MAX, check_price, check_threshold};
+use crate::catalogue::{
+    DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, SKU_BYTES_MAX, check_limit, check_price, check_threshold,
+};
 use crate::checks::Checks;
 use crate::error::Error;
 use crate::extract::{Id, Json, nullable};
@@ -28,6 +30,8 @@ pub(crate) struct Request {
     #[serde(default, deserialize_with = "nullable")]
     low_stock_threshold: Option<Option<i64>>,
     #[serde(default, deserialize_with = "nullable")]
+    limit: Option<Option<Limit>>,
+    #[serde(default, deserialize_with = "nullable")]
     category_id: Option<Option<Uuid>>,
 }
 
@@ -43,10 +47,11 @@ pub(crate) async fn handle(
     checks.text_if_set("description", request.description.as_ref().and_then(Option::as_deref), DESCRIPTION_BYTES_MAX);
     check_price(request.price, &mut checks);
     check_threshold(request.low_stock_threshold.flatten(), &mut checks);
-    let Request { name, sku, description, price, category_id: category, low_stock_threshold } =
+    check_limit(request.limit.flatten(), &mut checks);
+    let Request { name, sku, description, price, category_id: category, low_stock_threshold, limit } =
         checks.finish(request)?;
     check_category(&state, category.flatten()).await?;
-    let change = ProductChange { name, description, category, sku, price, low_stock_threshold };
+    let change = ProductChange { name, description, category, sku, price, low_stock_threshold, limit };
     let changed = state.read(move |c| {
         Box::pin(async move {
             let mut transaction = db::begin(c).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::db::products::{Product, Variant};
-use common::domain::{Money, Timestamp};
+use common::domain::{Limit, Money, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,6 +21,8 @@ pub(crate) struct ProductView {
     variants: Vec<VariantView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     low_stock_threshold: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: Timestamp,
 }
@@ -43,11 +45,11 @@ pub(crate) struct VariantView {
 
 impl From<Product> for ProductView {
     fn from(product: Product) -> Self {
-        let Product { id, name, sku, description, price, category, variants, low_stock_threshold, created_at } =
+        let Product { id, name, sku, description, price, category, variants, low_stock_threshold, limit, created_at } =
             product;
         let category = category.map(|category| json!({ "id": category.id, "name": category.name }));
         let variants = variants.into_iter().map(VariantView::from).collect();
-        Self { id, name, sku, description, price, category, variants, low_stock_threshold, created_at }
+        Self { id, name, sku, description, price, category, variants, low_stock_threshold, limit, created_at }
     }
 }
 

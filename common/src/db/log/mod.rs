@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::terms::StoredTerms;
 use super::{Error, Result, partitions};
-use crate::domain::{Command, Decision, Delivery, Site, StockLevel, StockView, Terms, Timestamp, View};
+use crate::domain::{Command, Decision, Delivery, Limits, Site, StockLevel, StockView, Terms, Timestamp, View};
 
 /// A decision of the log.
 #[derive(Debug)]
@@ -258,8 +258,8 @@ fn json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
 
 /// What a decision at a moment may have looked at, nothing known yet.
 fn view(now: Timestamp) -> View {
-    let (stock, terms) = (StockView::default(), Arc::default());
-    View { now, stock, orders: BTreeMap::new(), warehouses: BTreeMap::new(), terms }
+    let (stock, terms, limits) = (StockView::default(), Arc::default(), Limits::default());
+    View { now, stock, orders: BTreeMap::new(), warehouses: BTreeMap::new(), terms, limits }
 }
 
 /// The stock rows of one variant.

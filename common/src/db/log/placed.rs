@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{Item, Level, Made, Row, Variant, json, levels_of, view};
 use crate::db::{Error, Result, orders};
 use crate::domain::{
-    Action, Allocation, Command, Confirmed, Currency, Decision, HoldTerms, Line, Money, OrderItem, Outcome, PlaceOrder,
-    Placed, Refusal, StockView, Terms, VariantView,
+    Action, Allocation, Command, Confirmed, Currency, Decision, HoldTerms, Limit, Limits, Line, Money, OrderItem,
+    Outcome, PlaceOrder, Placed, Refusal, StockView, Terms, VariantView,
 };
 
 pub(super) fn refused(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Made> {
@@ -18,6 +18,7 @@ pub(super) fn refused(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Mad
     let mut saw = view(row.decided_at);
     saw.terms = in_force(row.terms, terms)?;
     saw.stock = looked_at(&placed, row.variants, row.levels)?;
+    saw.limits = limits(&placed.refusal, row.customer.as_deref().unwrap_or_default());
     // For how long it was to reserve is not known, and makes no difference.
     let hold = placed.hold.map(|kind| HoldTerms { kind, window_seconds: 1 });
     let (lines, delivery) = (placed.lines.clone(), placed.delivery.clone());
@@ -111,6 +112,31 @@ pub(super) fn currency(text: &str) -> Result<Currency> {
     Currency::try_from(text).map_err(|_| Error::Corrupt("a price's currency"))
 }
 
+/// The limits that a refusal was for.
+fn limits(refusal: &Refusal, customer: &str) -> Limits {
+    let mut limits = Limits::default();
+    match refusal {
+        Refusal::CustomerRequired { product_ids } => {
+            let any = Limit { quantity: 1, window_seconds: None };
+            limits.of = product_ids.iter().map(|product| (*product, any)).collect();
+        }
+        Refusal::LimitExceeded { products } => {
+            for over in products {
+                limits.of.insert(over.product_id, over.limit);
+                limits.bought.insert((customer.to_owned(), over.product_id), over.bought);
+            }
+        }
+        Refusal::UnknownProduct { .. }
+        | Refusal::DeletedProduct { .. }
+        | Refusal::MixedCurrencies { .. }
+        | Refusal::TotalTooLarge
+        | Refusal::NoDelivery
+        | Refusal::InsufficientStock { .. }
+        | Refusal::TotalChanged { .. } => {}
+    }
+    limits
+}
+
 /// What a refusal had looked at.
 fn looked_at(
     placed: &Placed,
@@ -123,6 +149,8 @@ fn looked_at(
         Refusal::MixedCurrencies { .. }
         | Refusal::TotalTooLarge
         | Refusal::NoDelivery
+        | Refusal::CustomerRequired { .. }
+        | Refusal::LimitExceeded { .. }
         | Refusal::InsufficientStock { .. }
         | Refusal::TotalChanged { .. } => Default::default(),
     };

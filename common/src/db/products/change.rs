@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, query, query_scalar};
 use uuid::Uuid;
 
-use crate::db::{Error, Result};
-use crate::domain::Money;
+use crate::db::{Error, Result, limits};
+use crate::domain::{Limit, Money};
 
 /// What is to be changed of a product; `None` stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct ProductChange {
     pub price: Option<Money>,
     /// `Some(None)` takes it away.
     pub low_stock_threshold: Option<Option<i64>>,
+    /// `Some(None)` takes it away.
+    pub limit: Option<Option<Limit>>,
 }
 
 /// What is to be changed of a variant; `None` stays.
@@ -65,6 +67,9 @@ pub async fn change(connection: &mut PgConnection, id: Uuid, change: &ProductCha
     );
     if changed.execute(&mut *connection).await?.rows_affected() == 0 {
         return Ok(VariantChanged::Unknown);
+    }
+    if let Some(limit) = change.limit {
+        limits::set(&mut *connection, id, limit).await?;
     }
     let (sku, price, low_stock_threshold) = (change.sku.clone(), change.price.map(Some), change.low_stock_threshold);
     let change = VariantChange { sku, options: None, price, low_stock_threshold };

@@ -41,9 +41,11 @@ macro_rules! page {
         query_as!(
             Row,
             r#"SELECT p.id, p.name, v.sku, p.description, v.price_amount AS "price_amount!", v.currency,
-                    c.id AS "category_id?", c.name AS "category_name?", v.low_stock_threshold, p.created_at
+                    c.id AS "category_id?", c.name AS "category_name?", v.low_stock_threshold,
+                    m.quantity AS "limit_quantity?", m.window_seconds, p.created_at
              FROM products p JOIN variants v ON v.id = p.id
                   LEFT JOIN categories c ON c.id = p.category_id AND c.deleted_at IS NULL
+                  LEFT JOIN product_limits m ON m.product_id = p.id
              WHERE p.deleted_at IS NULL AND ($1::uuid IS NULL OR (p.category_id = $1 AND c.id IS NOT NULL))
                AND ($2::text IS NULL OR p.words @@ websearch_to_tsquery('simple', $2))
                AND ($3::text IS NULL OR p.id IN (SELECT s.product_id FROM variants s WHERE s.sku = $3 AND s.deleted_at IS NULL))

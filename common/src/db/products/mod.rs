@@ -17,7 +17,7 @@ pub use known::{Known, Update, known, update};
 pub use list::{After, Filter, Sort, list};
 
 use super::{Error, Result};
-use crate::domain::{Currency, Money, Timestamp};
+use crate::domain::{Currency, Limit, Money, Timestamp};
 
 /// A product that is sold, as anybody may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Product {
     pub variants: Vec<Variant>,
     /// At so much or less it is low.
     pub low_stock_threshold: Option<i64>,
+    /// How much of it each customer may have.
+    pub limit: Option<Limit>,
     pub created_at: Timestamp,
 }
 
@@ -65,9 +67,11 @@ pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Prod
     let row = query_as!(
         Row,
         r#"SELECT p.id, p.name, v.sku, p.description, v.price_amount AS "price_amount!", v.currency, c.id AS "category_id?",
-                c.name AS "category_name?", v.low_stock_threshold, p.created_at
+                c.name AS "category_name?", v.low_stock_threshold, m.quantity AS "limit_quantity?", m.window_seconds,
+                p.created_at
          FROM products p JOIN variants v ON v.id = p.id
               LEFT JOIN categories c ON c.id = p.category_id AND c.deleted_at IS NULL
+              LEFT JOIN product_limits m ON m.product_id = p.id
          WHERE p.id = $1 AND p.deleted_at IS NULL"#,
         id
     );
@@ -85,6 +89,8 @@ struct Row {
     category_id: Option<Uuid>,
     category_name: Option<String>,
     low_stock_threshold: Option<i64>,
+    limit_quantity: Option<i64>,
+    window_seconds: Option<i64>,
     created_at: Timestamp,
 }
 
@@ -130,6 +136,7 @@ async fn with_variants(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
             category,
             variants,
             low_stock_threshold: row.low_stock_threshold,
+            limit: row.limit_quantity.map(|quantity| Limit { quantity, window_seconds: row.window_seconds }),
             created_at: row.created_at,
         })
     };
