@@ -96,8 +96,9 @@ CREATE TABLE carts (
     -- Its last order, and what was sent for it: sent again, it is the same order.
     order_id     uuid,
     command      jsonb,
-    -- How often something was sent for it, or was about to be.
+    -- How often that was sent, or was about to be; and how often that certainly failed.
     attempts     integer     NOT NULL DEFAULT 0,
+    failed       integer     NOT NULL DEFAULT 0,
     created_at   timestamptz NOT NULL DEFAULT now(),
     changed_at   timestamptz NOT NULL DEFAULT now(),
     completed_at timestamptz,
@@ -107,7 +108,7 @@ CREATE TABLE carts (
 
 -- One at a time per customer.
 CREATE UNIQUE INDEX carts_current ON carts (account_id, customer_id) WHERE status <> 'completed';
-CREATE INDEX carts_ordering ON carts (customer_id) WHERE status = 'ordering';
+CREATE INDEX carts_customer ON carts (customer_id) WHERE status <> 'completed';
 CREATE INDEX carts_completed ON carts (customer_id, completed_at, id) WHERE status = 'completed';
 
 CREATE TABLE cart_items (
@@ -138,6 +139,8 @@ CREATE TABLE imports (
     counted      bigint      NOT NULL DEFAULT 0,
     unchanged    bigint      NOT NULL DEFAULT 0,
     refused      bigint      NOT NULL DEFAULT 0,
+    -- How often it was begun or taken over: whoever has an earlier number writes nothing any more.
+    attempts     integer     NOT NULL DEFAULT 1,
     -- Why it failed.
     problem      text,
     started_at   timestamptz NOT NULL DEFAULT now(),

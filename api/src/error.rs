@@ -57,7 +57,8 @@ pub(crate) enum Error {
         source: PublishError,
     },
     Starting,
-    TooManyListeners,
+    /// As much is done already as this api does at once.
+    Busy(&'static str),
     Database(db::Error),
     Internal(String),
 }
@@ -219,9 +220,7 @@ impl Error {
             Self::Starting => {
                 (&problems::UNAVAILABLE, Told { retry: true, ..plain("The api has not reached its store yet.") })
             }
-            Self::TooManyListeners => {
-                (&problems::UNAVAILABLE, Told { retry: true, ..plain("As many listen already as this api takes.") })
-            }
+            Self::Busy(detail) => (&problems::UNAVAILABLE, Told { retry: true, ..plain(detail) }),
             Self::Database(error) if error.is_passing() => {
                 (&problems::UNAVAILABLE, Told { retry: true, ..plain("The database does not answer.") })
             }

@@ -19,13 +19,21 @@ use uuid::Uuid;
 use crate::state::State;
 
 const POLLS_PER_SECOND: u32 = 5;
+/// How long it waits where the database does not answer.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Most products that are read together.
+const PRODUCTS_AT_ONCE: usize = 500;
 
 /// What is known of a product's stock.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stock {
     /// It was not read yet.
     Unread,
-    Known(Arc<str>),
+    Known {
+        levels: Vec<StoredLevel>,
+        /// How it is shown: made once for all listeners.
+        shown: Arc<str>,
+    },
     /// It is no longer sold, or never was.
     Gone,
 }
@@ -55,17 +63,24 @@ impl Live {
         products.keys().copied().collect()
     }
 
-    fn tell(&self, product: Uuid, stock: Stock) {
+    /// Tells what was read of a product, where it differs from what was told before.
+    fn tell(&self, product: Uuid, read: Option<Vec<StoredLevel>>) {
         let products = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = products.get(&product) {
-            sender.send_if_modified(|known| {
-                let is_news = *known != stock;
-                if is_news {
-                    *known = stock;
-                }
-                is_news
-            });
-        }
+        let Some(sender) = products.get(&product) else { return };
+        sender.send_if_modified(|known| {
+            let is_old = match (&*known, &read) {
+                (Stock::Known { levels, .. }, Some(read)) => levels == read,
+                (Stock::Gone, None) => true,
+                (Stock::Unread, _) | (Stock::Known { .. }, None) | (Stock::Gone, Some(_)) => false,
+            };
+            if !is_old {
+                *known = read.map_or(Stock::Gone, |levels| {
+                    let shown = view(product, &levels).to_string().into();
+                    Stock::Known { levels, shown }
+                });
+            }
+            !is_old
+        });
     }
 }
 
@@ -76,26 +91,26 @@ pub(crate) async fn read(state: Arc<State>, stop: CancellationToken) {
             () = tokio::time::sleep(Duration::from_secs(1) / POLLS_PER_SECOND) => {},
             () = stop.cancelled() => return,
         }
-        let products = state.live.products();
-        if products.is_empty() {
-            continue;
-        }
-        let asked = products.clone();
-        match state.read(move |c| Box::pin(async move { db::stock::of_products(c, &asked).await })).await {
-            Ok(levels) => tell(&state.live, products, levels),
-            Err(error) => tracing::debug!(?error, "live stock could not be read"),
+        for products in state.live.products().chunks(PRODUCTS_AT_ONCE) {
+            let asked = products.to_vec();
+            match state.read(move |c| Box::pin(async move { db::stock::of_products(c, &asked).await })).await {
+                Ok(levels) => tell(&state.live, products, levels),
+                Err(error) => {
+                    tracing::warn!(?error, "live stock could not be read");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
         }
     }
 }
 
-fn tell(live: &Live, products: Vec<Uuid>, levels: Vec<(Uuid, StoredLevel)>) {
+fn tell(live: &Live, products: &[Uuid], levels: Vec<(Uuid, StoredLevel)>) {
     let mut of = BTreeMap::<Uuid, Vec<StoredLevel>>::new();
     for (product, level) in levels {
         of.entry(product).or_default().push(level);
     }
     for product in products {
-        let stock = of.remove(&product).map(|levels| Stock::Known(view(product, &levels).to_string().into()));
-        live.tell(product, stock.unwrap_or(Stock::Gone));
+        live.tell(*product, of.remove(product));
     }
 }
 

@@ -95,7 +95,7 @@ kinds! {
     NOT_ACCEPTED = "not-accepted", 503, "The order could not be queued",
         "Try again after `Retry-After`. `accepted` is `no` where it certainly was not queued; where it is `unknown`, look \
          `id` up or repeat the request with an idempotency key.";
-    UNAVAILABLE = "unavailable", 503, "A server that is needed does not answer",
+    UNAVAILABLE = "unavailable", 503, "A server that is needed does not answer, or too much is asked for at once",
         "Try again after `Retry-After`.";
 }
 

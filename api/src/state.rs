@@ -11,6 +11,7 @@ use common::ids::OrderIds;
 use common::queue::Publisher;
 use common::steps::Steps;
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
@@ -19,6 +20,9 @@ use crate::error::Error;
 use crate::live::Live;
 use crate::recent::RecentKeys;
 use crate::waiters::Waiters;
+
+/// Most catalogues that one api imports at once: each is held in memory.
+const IMPORTS_MAX: usize = 2;
 
 /// Everything that a handler may need.
 pub(crate) struct State {
@@ -32,6 +36,8 @@ pub(crate) struct State {
     /// Where outcomes for this instance are sent.
     pub(crate) reply_queue: String,
     pub(crate) live: Live,
+    /// Catalogues that may be imported at once.
+    pub(crate) imports: Arc<Semaphore>,
     pub(crate) steps: Steps,
     /// Set when the api is told to stop: what would go on for ever ends.
     pub(crate) stopping: CancellationToken,
@@ -57,6 +63,7 @@ impl State {
             waiters: Waiters::default(),
             reply_queue,
             live: Live::default(),
+            imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
             steps,
             stopping,
             pool,

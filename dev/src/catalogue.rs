@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use common::db::{self, PgConnection};
+use common::ids::hash_id;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::http::ask;
 
@@ -15,13 +17,21 @@ const CATALOGUE: &[u8] = include_bytes!("../demo/catalogue.csv");
 const WAREHOUSES: [(&str, &str, u16); 2] = [("lyon", "Lyon", 2), ("madrid", "Madrid", 3)];
 const ZONES: [(&str, u16); 7] = [("DE", 1), ("AT", 1), ("FR", 2), ("BE", 2), ("ES", 3), ("PT", 3), ("*", 5)];
 
+const IMPORT_KEY: &str = "demo catalogue";
 const SECONDS_MAX: u64 = 60;
 
 /// Loads what is not there yet, and waits until it can be ordered. A store that somebody else has filled is left as it is.
-pub(crate) async fn load(connection: &mut PgConnection, http: SocketAddr, operator: &str) -> anyhow::Result<()> {
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    http: SocketAddr,
+    (account, operator): (Uuid, &str),
+) -> anyhow::Result<()> {
+    // As the api names an import by its key.
+    let import_id = hash_id("import-key", &[account.as_bytes(), IMPORT_KEY.as_bytes()]);
+    let is_begun = db::imports::find(connection, import_id, 0.0).await?.is_some();
     let filter = db::products::Filter::default();
     let is_filled = !db::products::list(connection, &filter, db::products::Sort::Id, None, 1).await?.is_empty();
-    if is_filled && !db::imports::is_any(connection).await? {
+    if is_filled && !is_begun {
         return Ok(());
     }
     let bearer = format!("Bearer {operator}");
@@ -44,7 +54,7 @@ pub(crate) async fn load(connection: &mut PgConnection, http: SocketAddr, operat
 }
 
 async fn import(http: SocketAddr, bearer: &str) -> anyhow::Result<()> {
-    let headers = [("Authorization", bearer), ("Content-Type", "text/csv"), ("Idempotency-Key", "demo catalogue")];
+    let headers = [("Authorization", bearer), ("Content-Type", "text/csv"), ("Idempotency-Key", IMPORT_KEY)];
     let deadline = Instant::now() + Duration::from_secs(SECONDS_MAX);
     loop {
         let (status, import) = ask(http, "POST /imports", &headers, CATALOGUE).await?;

@@ -157,14 +157,14 @@ async fn serve(
     let mut connection = connecting.context("the database can't be reached: check DATABASE_URL")?;
     db::setup::migrate(&mut connection, servers.partitions).await?;
     let keys = Keys::load(data)?;
-    keys.register(&mut connection).await?;
+    let operator = keys.register(&mut connection).await?;
     let _kept = addresses::keep(data, servers)?;
     for part in parts(options, data, servers) {
         running.spawn(part.run(stop.clone()));
     }
     until_ready(options.http).await.with_context(|| format!("see {}", data.join("log").display()))?;
     eprintln!("  loading the demo shop");
-    catalogue::load(&mut connection, options.http, &keys.operator).await?;
+    catalogue::load(&mut connection, options.http, (operator, &keys.operator)).await?;
     let shown = banner::Shown::find(&mut connection).await?;
     eprintln!("  ready after {:.1} s", started.elapsed().as_secs_f64());
     drop(connection);

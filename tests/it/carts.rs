@@ -299,11 +299,11 @@ async fn an_attempt_that_failed_does_not_open_a_cart_whose_order_was_sent_again(
     assert_eq!(cart.place(&[], json!({})).await.id(), first);
     let mut connection = app.database().await;
     // The first attempt finds out too late that the broker has refused it.
-    common::db::carts::reopen(&mut connection, id, 1).await.unwrap();
+    common::db::carts::fail(&mut connection, id, first).await.unwrap();
     assert_eq!(cart.shown().await["status"], "ordering");
     assert_eq!(problem(&cart.place(&[], json!({ "payment": "deferred" })).await), (409, "/problems/cart-ordering"));
-    // The second was certain that it had failed, and was wrong.
-    common::db::carts::reopen(&mut connection, id, 2).await.unwrap();
+    // The second was certain that it had failed too, and was wrong.
+    common::db::carts::fail(&mut connection, id, first).await.unwrap();
     assert_eq!(cart.shown().await["status"], "open");
     app.start_consumer(common::steps::Steps::none());
     app.client.outcome(first).await;

@@ -15,19 +15,18 @@ use common::domain::{
 use common::ids::hash_id;
 use common::message::{self, Decided, Queued};
 use common::partition::partition_for;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::line::{Line, Numbered};
-use super::{DECIDED_SECONDS_MAX, Failure, LOOK_EVERY};
+use super::line::{Line, Numbered, told};
+use super::{DECIDED_SECONDS_MAX, Failure, Job, LOOK_EVERY, PUBLISHED_AT_ONCE, PUBLISHED_SECONDS_MAX, TOUCH_EVERY};
 use crate::commands::outcomes;
 use crate::state::State;
 
 pub(super) struct Chunk<'a> {
     state: &'a State,
-    import: Uuid,
-    account: Uuid,
+    job: Job,
     /// What is left to do, by the line's number.
     open: BTreeMap<i64, &'a Line>,
     /// By code.
@@ -40,12 +39,7 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    pub(super) async fn begin(
-        state: &'a State,
-        import: Uuid,
-        account: Uuid,
-        numbered: &'a [Numbered],
-    ) -> Result<Self, Failure> {
+    pub(super) async fn begin(state: &'a State, job: Job, numbered: &'a [Numbered]) -> Result<Self, Failure> {
         let lines: Vec<(i64, &Line)> =
             numbered.iter().filter_map(|n| Some((n.number, n.line.as_ref().ok()?))).collect();
         let unreadable = numbered.iter().filter_map(|n| {
@@ -63,8 +57,7 @@ impl<'a> Chunk<'a> {
         let (warehouses, categories) = found.await?;
         Ok(Self {
             state,
-            import,
-            account,
+            job,
             open: lines.into_iter().collect(),
             refusals: unreadable.collect(),
             warehouses,
@@ -81,13 +74,13 @@ impl<'a> Chunk<'a> {
 
     fn refuse(&mut self, number: i64, reason: impl Into<String>) {
         if let Some(line) = self.open.remove(&number) {
-            self.refusals.push(Refusal { line: number, sku: Some(line.sku.clone()), reason: reason.into() });
+            self.refusals.push(Refusal { line: number, sku: Some(line.sku.clone()), reason: told(&reason.into()) });
         }
     }
 
     /// The id of what a line is sent as: the same each time that the import is run.
     fn id(&self, number: i64, what: &str) -> Uuid {
-        hash_id("import-line", &[self.import.as_bytes(), &number.to_be_bytes(), what.as_bytes()])
+        hash_id("import-line", &[self.job.id.as_bytes(), &number.to_be_bytes(), what.as_bytes()])
     }
 
     /// Looks up what the catalogue has of the lines and their parents.
@@ -186,13 +179,17 @@ impl<'a> Chunk<'a> {
     /// What is left is there: has the catalogue say what the lines say.
     pub(super) async fn update(&mut self) -> Result<(), Failure> {
         self.look().await?;
-        let mut updates = Vec::new();
+        // One for each, sorted, however many lines change it.
+        let mut updates = BTreeMap::new();
         for (number, line) in self.open.clone() {
             match self.known.get(&line.sku).map(|known| changed(known, line, self.category(line))) {
                 None => self.refuse(number, "its product or variant could not be made"),
                 Some(Err(reason)) => self.refuse(number, reason),
                 Some(Ok(Some(update))) => {
-                    updates.push(update);
+                    if let Some(known) = self.known.get_mut(&line.sku) {
+                        known.take(&update);
+                    }
+                    updates.insert(update.variant, update);
                     self.progress.updated += 1;
                 }
                 Some(Ok(None)) if line.stock.is_none() => self.progress.unchanged += 1,
@@ -202,6 +199,7 @@ impl<'a> Chunk<'a> {
         if updates.is_empty() {
             return Ok(());
         }
+        let updates: Vec<Update> = updates.into_values().collect();
         let written = self.state.read(move |c| {
             Box::pin(async move {
                 let mut transaction = db::begin(c).await?;
@@ -234,24 +232,27 @@ impl<'a> Chunk<'a> {
         let mut waiting = HashMap::new();
         let mut sending = Vec::with_capacity(actions.len());
         for (number, action) in actions {
-            let (id, account, accepted_at) = (self.id(number, what), self.account, clock::now());
+            let (id, account, accepted_at) = (self.id(number, what), self.job.account, clock::now());
             let command = Command { id, account, accepted_at, idempotency: None, action };
             let partition = partition_for(&command, self.state.partitions);
             let bytes = message::encode(&Queued { command, reply_to: None }).map_err(|_| Failure::Broker)?;
             waiting.insert(id, number);
-            sending.push(self.state.publisher.publish(partition, bytes));
+            sending.push((partition, bytes));
         }
-        if join_all(sending).await.iter().any(Result::is_err) {
-            return Err(Failure::Broker);
-        }
+        self.publish(sending).await?;
         let deadline = Instant::now() + Duration::from_secs(DECIDED_SECONDS_MAX);
+        let mut touched = Instant::now();
         while !waiting.is_empty() {
             let asked: Vec<Uuid> = waiting.keys().copied().collect();
-            let found = self.state.read(move |c| Box::pin(async move { outcomes(c, &asked).await }));
-            for decided in found.await? {
-                if let Some(number) = waiting.remove(&decided.id()) {
-                    self.note(number, decided);
+            match self.state.read(move |c| Box::pin(async move { outcomes(c, &asked).await })).await {
+                Ok(found) => {
+                    for decided in found {
+                        if let Some(number) = waiting.remove(&decided.id()) {
+                            self.note(number, decided);
+                        }
+                    }
                 }
+                Err(error) => tracing::debug!(?error, "what has come of an import's lines could not be read"),
             }
             if waiting.is_empty() {
                 break;
@@ -259,9 +260,43 @@ impl<'a> Chunk<'a> {
             if Instant::now() > deadline {
                 return Err(Failure::Undecided);
             }
+            if touched.elapsed() > TOUCH_EVERY {
+                touched = Instant::now();
+                self.touch().await?;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
+    }
+
+    /// Publishes commands; again what the broker, or the room for it, does not take at once.
+    async fn publish(&self, mut sending: Vec<(u16, Vec<u8>)>) -> Result<(), Failure> {
+        let deadline = Instant::now() + Duration::from_secs(PUBLISHED_SECONDS_MAX);
+        let publisher = &self.state.publisher;
+        while !sending.is_empty() {
+            let publishing = sending.into_iter().map(|(partition, bytes)| async move {
+                let published = publisher.publish(partition, bytes.clone()).await;
+                published.is_err().then_some((partition, bytes))
+            });
+            let publishing = stream::iter(publishing).buffer_unordered(PUBLISHED_AT_ONCE);
+            sending = publishing.filter_map(std::future::ready).collect().await;
+            if !sending.is_empty() {
+                if Instant::now() > deadline {
+                    return Err(Failure::Broker);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that this import is worked on.
+    async fn touch(&self) -> Result<(), Failure> {
+        let Job { id, attempt, .. } = self.job;
+        match self.state.read(move |c| Box::pin(async move { db::imports::touch(c, id, attempt).await })).await {
+            Ok(false) => Err(Failure::TakenOver),
+            Ok(true) | Err(_) => Ok(()),
+        }
     }
 
     /// Notes what has come of a line.

@@ -57,19 +57,57 @@ impl Format {
     }
 }
 
-/// All lines; empty ones are none. An error where the header of a CSV is not as expected.
+/// Most lines of an import.
+const LINES_MAX: usize = 1_000_000;
+/// Most bytes of a reason that are kept.
+const REASON_BYTES_MAX: usize = 500;
+
+/// All lines, those of products before those of variants; empty ones are none. An error where the header of a CSV is not as
+/// expected, or there are too many.
 pub(crate) fn read(format: Format, bytes: &[u8]) -> Result<Vec<Numbered>, FieldError> {
-    match format {
-        Format::Csv => read_csv(bytes),
-        Format::JsonLines => Ok(read_json(bytes)),
+    let mut lines = match format {
+        Format::Csv => read_csv(bytes)?,
+        Format::JsonLines => read_json(bytes),
+    };
+    if lines.len() > LINES_MAX {
+        return Err(FieldError::new("", format!("{LINES_MAX} lines at the most are expected")));
     }
+    lines.sort_by_key(|numbered| numbered.line.as_ref().is_ok_and(|line| line.parent_sku.is_some()));
+    Ok(lines)
 }
 
 fn read_json(bytes: &[u8]) -> Vec<Numbered> {
     let lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty());
+    let lines = lines.take(LINES_MAX + 1);
     lines
         .map(|(number, line)| numbered(number, serde_json::from_slice(line).map_err(|error| error.to_string())))
         .collect()
+}
+
+/// The numbers of the lines on which records begin. The reader of the crate counts otherwise where lines end with CR LF, or CR alone.
+struct LineNumbers<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: i64,
+    last: i64,
+}
+
+impl<'a> LineNumbers<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, line: 1, last: 0 }
+    }
+
+    /// Of a record that begins at this byte or, ends of lines left out, after it. No two records have the same.
+    fn next(&mut self, from: u64) -> i64 {
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.bytes.len());
+        let ends = self.bytes[from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let to = from + ends;
+        let passed = self.bytes.get(self.at..to).unwrap_or_default();
+        self.line += i64::try_from(passed.iter().filter(|byte| **byte == b'\n').count()).unwrap_or_default();
+        self.at = self.at.max(to);
+        self.last = self.line.max(self.last + 1);
+        self.last
+    }
 }
 
 const COLUMNS: [&str; 10] =
@@ -88,30 +126,29 @@ fn read_csv(bytes: &[u8]) -> Result<Vec<Numbered>, FieldError> {
     if !columns.contains(&"sku") {
         return Err(FieldError::new("line 1", "a column \"sku\" is expected"));
     }
+    let mut numbers = LineNumbers::of(bytes);
+    numbers.next(0);
     let mut lines = Vec::new();
     let mut record = csv::StringRecord::new();
-    loop {
-        let number = i64::try_from(reader.position().line()).unwrap_or(i64::MAX);
-        match reader.read_record(&mut record) {
-            Ok(false) => return Ok(lines),
-            Ok(true) if record.len() != columns.len() => {
-                let detail = format!("{} fields, where the header has {}", record.len(), columns.len());
-                lines.push(numbered(line_of(&record, number), Err(detail)));
-            }
-            Ok(true) => {
-                let fields = columns.iter().copied().zip(&record).filter(|(_, value)| !value.is_empty());
-                lines.push(numbered(line_of(&record, number), from_fields(&fields.collect())));
-            }
-            Err(error) => {
-                let at = error.position().and_then(|position| i64::try_from(position.line()).ok());
-                lines.push(numbered(at.unwrap_or(number), Err("it is not UTF-8".to_owned())));
-            }
+    while lines.len() <= LINES_MAX {
+        let from = reader.position().byte();
+        let read = reader.read_record(&mut record);
+        if matches!(read, Ok(false)) {
+            break;
         }
+        let number = numbers.next(from);
+        let line = match read {
+            Err(_) => Err("it is not UTF-8".to_owned()),
+            Ok(_) if record.len() != columns.len() => {
+                Err(format!("{} fields, where the header has {}", record.len(), columns.len()))
+            }
+            Ok(_) => {
+                from_fields(&columns.iter().copied().zip(&record).filter(|(_, value)| !value.is_empty()).collect())
+            }
+        };
+        lines.push(numbered(number, line));
     }
-}
-
-fn line_of(record: &csv::StringRecord, otherwise: i64) -> i64 {
-    record.position().and_then(|position| i64::try_from(position.line()).ok()).unwrap_or(otherwise)
+    Ok(lines)
 }
 
 fn from_fields(fields: &BTreeMap<&str, &str>) -> Result<Line, String> {
@@ -149,11 +186,14 @@ fn from_fields(fields: &BTreeMap<&str, &str>) -> Result<Line, String> {
 /// With all that is wrong with it.
 fn numbered(number: i64, line: Result<Line, String>) -> Numbered {
     let sku = line.as_ref().ok().map(|line| line.sku.clone()).filter(|sku| !sku.is_empty() && !sku.contains('\0'));
-    let line = line.and_then(|line| match check(&line) {
-        Ok(()) => Ok(line),
-        Err(mistakes) => Err(mistakes),
-    });
-    Numbered { number, sku, line }
+    let line = line.and_then(|line| check(&line).map(|()| line));
+    Numbered { number, sku, line: line.map_err(|reason| told(&reason)) }
+}
+
+/// A reason as it can be kept: parts of the line itself may be in it.
+pub(crate) fn told(reason: &str) -> String {
+    let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+    reason[..end].replace('\0', "\u{FFFD}")
 }
 
 fn check(line: &Line) -> Result<(), String> {
@@ -232,6 +272,20 @@ mod tests {
         }
         assert_eq!(told.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(told[7].1, None);
+        for ends in ["\r\n", "\n\n", "\r"] {
+            let text = ["sku", "A", "", "B"].join(ends);
+            let lines = read(Format::Csv, text.as_bytes()).expect("a header");
+            let numbers: Vec<i64> = lines.iter().map(|line| line.number).collect();
+            let expected = match ends {
+                "\r\n" => [2, 4],
+                "\n\n" => [3, 7],
+                // Lines that end like this have no number: each record has its own all the same.
+                _ => [2, 3],
+            };
+            assert_eq!(numbers, expected, "{ends:?}");
+        }
+        let null = read(Format::JsonLines, b"{\"sku\":\"A\",\"\\u0000\":1}\n").expect("no header");
+        assert!(null[0].line.as_ref().is_err_and(|reason| !reason.contains('\0')));
         let json = read(Format::JsonLines, b"{\"sku\":\"A\",\"colour\":1}\nnonsense\n").expect("no header");
         assert!(json.iter().all(|line| line.line.is_err()));
         assert_eq!(json[1].number, 2);

@@ -1,7 +1,7 @@
 //! Carts: one at a time per customer of an account. They hold no stock; what their order has come to is told by the order.
 
 use sqlx::types::Json;
-use sqlx::{PgConnection, query, query_as, query_scalar};
+use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
 use super::{Error, Result};
@@ -19,8 +19,6 @@ pub struct Cart {
     pub order: Option<Uuid>,
     /// What was sent for it.
     pub command: Option<serde_json::Value>,
-    /// How often something was sent for it, or was about to be.
-    pub attempts: i32,
     pub created_at: Timestamp,
     pub changed_at: Timestamp,
     pub completed_at: Option<Timestamp>,
@@ -65,7 +63,7 @@ pub struct Item {
 pub async fn lock(connection: &mut PgConnection, account: Uuid, customer: &str) -> Result<Option<Cart>> {
     let row = query_as!(
         Row,
-        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, attempts,
+        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command,
                 created_at,
                 changed_at, completed_at
          FROM carts WHERE account_id = $1 AND customer_id = $2 AND status <> 'completed' FOR UPDATE"#,
@@ -170,28 +168,46 @@ async fn touch(connection: &mut PgConnection, cart: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Notes what is about to be sent for it, before it is; answers with the number of the attempt.
+/// Notes what is about to be sent for it, before it is.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn order(connection: &mut PgConnection, cart: Uuid, order: Uuid, command: &serde_json::Value) -> Result<i32> {
-    let attempt = query_scalar!(
-        "UPDATE carts SET status = 'ordering', order_id = $2, command = $3, attempts = attempts + 1, changed_at = now()
-         WHERE id = $1 RETURNING attempts",
+pub async fn order(connection: &mut PgConnection, cart: Uuid, order: Uuid, command: &serde_json::Value) -> Result<()> {
+    query!(
+        "UPDATE carts SET status = 'ordering', order_id = $2, command = $3, attempts = 1, failed = 0, changed_at = now()
+         WHERE id = $1",
         cart,
         order,
         command
-    );
-    Ok(attempt.fetch_one(connection).await?)
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
-/// Notes that the same is about to be sent again; answers with the number of the attempt.
+/// Notes that the same is about to be sent again.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn order_again(connection: &mut PgConnection, cart: Uuid) -> Result<i32> {
-    let attempt = query_scalar!("UPDATE carts SET attempts = attempts + 1 WHERE id = $1 RETURNING attempts", cart);
-    Ok(attempt.fetch_one(connection).await?)
+pub async fn order_again(connection: &mut PgConnection, cart: Uuid) -> Result<()> {
+    query!("UPDATE carts SET attempts = attempts + 1 WHERE id = $1", cart).execute(connection).await?;
+    Ok(())
+}
+
+/// Notes that an attempt to send its order has certainly failed: where all have, the cart is open again.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn fail(connection: &mut PgConnection, cart: Uuid, order: Uuid) -> Result<()> {
+    query!(
+        "UPDATE carts SET failed = failed + 1, status = CASE WHEN failed + 1 >= attempts THEN 'open' ELSE status END
+         WHERE id = $1 AND order_id = $2 AND status = 'ordering'",
+        cart,
+        order
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Notes what has become of a customer's orders that are decided, of an account's or of all: a cart is completed where its order
@@ -205,7 +221,7 @@ pub async fn settle(connection: &mut PgConnection, account: Option<Uuid>, custom
              completed_at = CASE WHEN o.refusal IS NULL THEN o.decided_at END
          FROM orders o
          WHERE o.id = c.order_id AND c.customer_id = $2 AND ($1::uuid IS NULL OR c.account_id = $1)
-           AND (c.status = 'ordering' OR (c.status = 'open' AND o.refusal IS NULL))",
+           AND c.status <> 'completed' AND (c.status = 'ordering' OR (c.status = 'open' AND o.refusal IS NULL))",
         account,
         customer
     )
@@ -214,14 +230,12 @@ pub async fn settle(connection: &mut PgConnection, account: Option<Uuid>, custom
     Ok(())
 }
 
-/// Opens a cart again whose order will not be decided, unless something was sent for it since that attempt.
+/// Opens a cart again whose order will not be decided. It is locked.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn reopen(connection: &mut PgConnection, cart: Uuid, attempt: i32) -> Result<()> {
-    query!("UPDATE carts SET status = 'open' WHERE id = $1 AND attempts = $2 AND status = 'ordering'", cart, attempt)
-        .execute(connection)
-        .await?;
+pub async fn reopen(connection: &mut PgConnection, cart: Uuid) -> Result<()> {
+    query!("UPDATE carts SET status = 'open' WHERE id = $1 AND status = 'ordering'", cart).execute(connection).await?;
     Ok(())
 }
 
@@ -237,7 +251,7 @@ pub async fn last_completed(
 ) -> Result<Option<Cart>> {
     let row = query_as!(
         Row,
-        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, attempts,
+        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command,
                 created_at,
                 changed_at, completed_at
          FROM carts WHERE account_id = $1 AND customer_id = $2 AND status = 'completed'
@@ -264,7 +278,7 @@ pub async fn completed(
     let (at, id) = before.unzip();
     let rows = query_as!(
         Row,
-        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command, attempts,
+        r#"SELECT id, account_id, customer_id, status, mode, address AS "address: Json<Address>", order_id, command,
                 created_at,
                 changed_at, completed_at
          FROM carts WHERE customer_id = $1 AND ($2::uuid IS NULL OR account_id = $2) AND status = 'completed'
@@ -288,7 +302,6 @@ struct Row {
     address: Option<Json<Address>>,
     order_id: Option<Uuid>,
     command: Option<serde_json::Value>,
-    attempts: i32,
     created_at: Timestamp,
     changed_at: Timestamp,
     completed_at: Option<Timestamp>,
@@ -310,7 +323,6 @@ impl TryFrom<Row> for Cart {
             address: row.address.map(|Json(address)| address),
             order: row.order_id,
             command: row.command,
-            attempts: row.attempts,
             created_at: row.created_at,
             changed_at: row.changed_at,
             completed_at: row.completed_at,

@@ -1,6 +1,6 @@
 //! Categories of products.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
@@ -34,7 +34,8 @@ pub async fn insert(connection: &mut PgConnection, id: Uuid, name: &str) -> Resu
 /// # Errors
 /// Where the database is away.
 pub async fn named(connection: &mut PgConnection, names: &[String]) -> Result<HashMap<String, Uuid>> {
-    let mut first = HashMap::new();
+    // Sorted, so that two who make the same do not wait for one another.
+    let mut first = BTreeMap::new();
     for name in names {
         first.entry(name.to_lowercase()).or_insert(name);
     }

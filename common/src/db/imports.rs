@@ -52,8 +52,8 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Begins an import, or takes one over that failed or of whose worker nothing was heard for so long; `false` where somebody
-/// works on it, or it is done. It begins with its first line again: what has been done is not done twice.
+/// Begins an import, or takes one over that failed or of whose worker nothing was heard for so long: it goes on after the lines that
+/// were done. Answers with the number of the attempt; `None` where somebody works on it, or it is done.
 ///
 /// # Errors
 /// Where the database is away.
@@ -62,55 +62,65 @@ pub async fn claim(
     (id, account, content): (Uuid, Uuid, Uuid),
     lines: i64,
     silent_seconds: f64,
-) -> Result<bool> {
-    let claimed = query!(
+) -> Result<Option<i32>> {
+    let attempt = query_scalar!(
         "INSERT INTO imports AS i (id, account_id, content, lines) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (id) DO UPDATE SET status = 'running', problem = NULL, lines_done = 0, created = 0, updated = 0, counted = 0,
-             unchanged = 0, refused = 0, seen_at = now(), finished_at = NULL
+         ON CONFLICT (id) DO UPDATE
+         SET status = 'running', problem = NULL, attempts = i.attempts + 1, seen_at = now(), finished_at = NULL
          WHERE i.content = $3 AND (i.status = 'failed'
-               OR (i.status = 'running' AND i.seen_at < now() - $5::float8 * interval '1 second'))",
+               OR (i.status = 'running' AND i.seen_at < now() - $5::float8 * interval '1 second'))
+         RETURNING attempts",
         id,
         account,
         content,
         lines,
         silent_seconds
     );
-    Ok(claimed.execute(connection).await?.rows_affected() > 0)
+    Ok(attempt.fetch_optional(connection).await?)
 }
 
-/// Adds to what has been done, and says that somebody works on it.
+/// Says that somebody works on it; whether it is still this attempt.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn advance(connection: &mut PgConnection, id: Uuid, progress: Progress) -> Result<()> {
-    query!(
-        "UPDATE imports SET lines_done = lines_done + $2, created = created + $3, updated = updated + $4,
-             counted = counted + $5, unchanged = unchanged + $6, refused = refused + $7, seen_at = now() WHERE id = $1",
+pub async fn touch(connection: &mut PgConnection, id: Uuid, attempt: i32) -> Result<bool> {
+    let touched = query!("UPDATE imports SET seen_at = now() WHERE id = $1 AND attempts = $2", id, attempt);
+    Ok(touched.execute(connection).await?.rows_affected() > 0)
+}
+
+/// Adds to what has been done, with the lines that were refused; whether it is still this attempt: else nothing is added. To be
+/// called in a transaction.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn advance(
+    connection: &mut PgConnection,
+    (id, attempt): (Uuid, i32),
+    progress: Progress,
+    refusals: &[Refusal],
+) -> Result<bool> {
+    let advanced = query!(
+        "UPDATE imports SET lines_done = lines_done + $3, created = created + $4, updated = updated + $5,
+             counted = counted + $6, unchanged = unchanged + $7, refused = refused + $8, seen_at = now()
+         WHERE id = $1 AND attempts = $2",
         id,
+        attempt,
         progress.lines_done,
         progress.created,
         progress.updated,
         progress.counted,
         progress.unchanged,
         progress.refused
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Notes refused lines.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn refuse(connection: &mut PgConnection, id: Uuid, refusals: &[Refusal]) -> Result<()> {
+    );
+    if advanced.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
     let lines: Vec<i64> = refusals.iter().map(|refusal| refusal.line).collect();
     let skus: Vec<Option<String>> = refusals.iter().map(|refusal| refusal.sku.clone()).collect();
     let reasons: Vec<String> = refusals.iter().map(|refusal| refusal.reason.clone()).collect();
     query!(
         "INSERT INTO import_refusals (import_id, line, sku, reason)
-         SELECT $1, u.* FROM UNNEST($2::bigint[], $3::text[], $4::text[]) AS u
-         ON CONFLICT (import_id, line) DO UPDATE SET reason = EXCLUDED.reason",
+         SELECT $1, u.* FROM UNNEST($2::bigint[], $3::text[], $4::text[]) AS u",
         id,
         &lines,
         &skus as &[Option<String>],
@@ -118,18 +128,19 @@ pub async fn refuse(connection: &mut PgConnection, id: Uuid, refusals: &[Refusal
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(true)
 }
 
-/// Ends it: done, or failed for a reason.
+/// Ends it, if it is still this attempt: done, or failed for a reason.
 ///
 /// # Errors
 /// Where the database is away.
-pub async fn finish(connection: &mut PgConnection, id: Uuid, problem: Option<&str>) -> Result<()> {
+pub async fn finish(connection: &mut PgConnection, id: Uuid, attempt: i32, problem: Option<&str>) -> Result<()> {
     query!(
-        "UPDATE imports SET status = CASE WHEN $2::text IS NULL THEN 'done' ELSE 'failed' END, problem = $2,
-             finished_at = now(), seen_at = now() WHERE id = $1",
+        "UPDATE imports SET status = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'failed' END, problem = $3,
+             finished_at = now(), seen_at = now() WHERE id = $1 AND attempts = $2",
         id,
+        attempt,
         problem
     )
     .execute(connection)
@@ -151,15 +162,6 @@ pub async fn find(connection: &mut PgConnection, id: Uuid, silent_seconds: f64) 
         silent_seconds
     );
     Ok(row.fetch_optional(connection).await?)
-}
-
-/// Whether anything was ever imported, or begun to be.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn is_any(connection: &mut PgConnection) -> Result<bool> {
-    let any = query_scalar!(r#"SELECT EXISTS (SELECT FROM imports) AS "any!""#);
-    Ok(any.fetch_one(connection).await?)
 }
 
 /// Refused lines, from after `after` on.

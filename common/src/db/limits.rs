@@ -45,11 +45,14 @@ pub async fn lock(
            FROM UNNEST($1::text[], $2::uuid[], $3::timestamptz[]) AS u (customer, product, since)
                 JOIN orders o ON o.customer_id = u.customer AND o.decided_at > COALESCE(u.since, '-infinity')
                   AND o.status NOT IN ('rejected', 'cancelled')
+                  -- A hold that is due is no hold.
+                  AND NOT (o.status = 'pending' AND o.due_at <= $4)
                 JOIN order_items i ON i.order_id = o.id AND i.product_id = u.product
            GROUP BY 1, 2"#,
         &customers,
         &of_products,
-        &since as &[Option<Timestamp>]
+        &since as &[Option<Timestamp>],
+        now
     );
     let rows = rows.fetch_all(connection).await?.into_iter();
     let bought = rows.map(|row| ((row.customer, row.product), row.bought)).collect();

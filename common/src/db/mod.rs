@@ -107,6 +107,8 @@ fn options(url: &SecretString, name: &str, limits: Limits) -> Result<PgConnectOp
             ("client_connection_check_interval", "2000".to_owned()),
             // What the server might be set to otherwise: a promise is kept through a crash.
             ("synchronous_commit", "on".to_owned()),
+            // A statement here takes less time than to compile it, whatever it is expected to cost.
+            ("jit", "off".to_owned()),
         ])
         .disable_statement_logging())
 }
@@ -149,6 +151,8 @@ pub async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_>> {
 pub async fn begin_snapshot(connection: &mut PgConnection) -> Result<Transaction<'_>> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query!("SET LOCAL enable_nestloop = off").execute(&mut *transaction).await?;
+    // Such a question takes seconds to compile, however few rows there are.
+    sqlx::query!("SET LOCAL jit = off").execute(&mut *transaction).await?;
     Ok(transaction)
 }
 

@@ -289,13 +289,17 @@ async fn other_refusals(connection: &mut PgConnection, findings: &mut Vec<Findin
         findings,
         connection,
         "I-9",
-        "a customer is refused for a limit that would not be passed",
+        "a customer is refused for a limit that would not be passed, or for more than was ever had",
         r#"SELECT format('order %s: product %s, limit %s, had %s, asked for %s', o.id, p."productId", p."limit" ->> 'qty', p.bought,
                          p.requested) AS "example!", count(*) OVER () AS "rows!"
            FROM orders o CROSS JOIN jsonb_to_recordset(o.refusal -> 'refusal' -> 'products')
                   AS p ("productId" uuid, "limit" jsonb, bought bigint, requested bigint)
            WHERE o.refusal -> 'refusal' ->> 'reason' = 'limit-exceeded'
-             AND p.bought + p.requested <= (p."limit" ->> 'qty')::bigint ORDER BY 1 LIMIT $1"#
+             AND (p.bought + p.requested <= (p."limit" ->> 'qty')::bigint
+                  OR p.bought > (SELECT COALESCE(sum(i.quantity), 0) FROM orders b JOIN order_items i ON i.order_id = b.id
+                                 WHERE b.customer_id = o.customer_id AND b.decided_at <= o.decided_at
+                                   AND i.product_id = p."productId"))
+           ORDER BY 1 LIMIT $1"#
     );
     check!(
         findings,

@@ -10,7 +10,7 @@ use super::{Order, PlaceOrder, Refusal, Timestamp};
 /// Longest window of a limit, in seconds: ten years.
 pub const LIMIT_SECONDS_MAX: i64 = 10 * 365 * 86_400;
 
-/// So many pieces of a product, of all its variants together, for each customer.
+/// So many pieces of a product, of all its variants together, for each customer, whichever account orders for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
@@ -93,6 +93,10 @@ impl Limits {
     /// No longer counts an order that was cancelled.
     pub(super) fn forget(&mut self, order: &Order, now: Timestamp) {
         let Some(customer) = &order.customer_id else { return };
+        // What was due did not count any more.
+        if !order.standing().converted && order.hold().is_some_and(|hold| hold.due_at <= now) {
+            return;
+        }
         for item in order.items() {
             let Some(limit) = self.of.get(&item.product_id) else { continue };
             let counts = limit.since(now).is_none_or(|since| order.decided_at > since);

@@ -40,7 +40,7 @@ pub(crate) async fn lock(
     if cart.status == Status::Ordering
         && (clock::now() - cart.changed_at > pending_max || db::dead_letters::is_discarded(connection, order).await?)
     {
-        carts::reopen(connection, cart.id, cart.attempts).await?;
+        carts::reopen(connection, cart.id).await?;
         cart.status = Status::Open;
     }
     let order = db::orders::find(connection, &[order]).await?.pop();
@@ -103,7 +103,6 @@ pub(crate) fn empty(account: Uuid, customer: String) -> Current {
         address: None,
         order: None,
         command: None,
-        attempts: 0,
         created_at: now,
         changed_at: now,
         completed_at: None,

@@ -98,7 +98,6 @@ enum Sending {
 /// What is to be sent, as it is noted in the cart.
 struct Attempt {
     cart: Uuid,
-    number: i32,
     command: Box<Command>,
     /// Whether it was, or was about to be, sent before.
     before: bool,
@@ -110,19 +109,21 @@ async fn prepare(state: &Arc<State>, asked: Asked) -> Result<Sending, Error> {
     let prepared = state.read(move |c| {
         Box::pin(async move {
             let mut transaction = db::begin(c).await?;
+            let found = lock(&mut transaction, asked.account, &asked.customer, shared.config.pending_max).await?;
+            // Under the lock: what was decided under this key is seen here, if it opened the cart again.
             if let Some(decided) = decided_by_key(&mut transaction, asked.idempotency).await? {
+                db::commit(transaction).await?;
                 return Ok(decided);
             }
-            let (cart, refused) =
-                match lock(&mut transaction, asked.account, &asked.customer, shared.config.pending_max).await? {
-                    Some(found) => found,
-                    None => {
-                        let repeated = repeated(&mut transaction, &asked).await?;
-                        // That its order was confirmed may just have been noted.
-                        db::commit(transaction).await?;
-                        return Ok(repeated);
-                    }
-                };
+            let (cart, refused) = match found {
+                Some(found) => found,
+                None => {
+                    let repeated = repeated(&mut transaction, &asked).await?;
+                    // That its order was confirmed may just have been noted.
+                    db::commit(transaction).await?;
+                    return Ok(repeated);
+                }
+            };
             if cart.status == Status::Ordering {
                 let again = again(&mut transaction, &cart, &asked).await?;
                 db::commit(transaction).await?;
@@ -139,9 +140,9 @@ async fn prepare(state: &Arc<State>, asked: Asked) -> Result<Sending, Error> {
             let noted = noted.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let noted = noted.ok_or(db::Error::Corrupt("an order that JSON can't hold"))?;
             let cart = current.cart.id;
-            let number = carts::order(&mut transaction, cart, command.id, &noted).await?;
+            carts::order(&mut transaction, cart, command.id, &noted).await?;
             db::commit(transaction).await?;
-            Ok(Ok(Sending::Command(Attempt { cart, number, command: Box::new(command), before: false })))
+            Ok(Ok(Sending::Command(Attempt { cart, command: Box::new(command), before: false })))
         })
     });
     prepared.await?
@@ -202,9 +203,9 @@ async fn again(connection: &mut PgConnection, cart: &Cart, asked: &Asked) -> db:
     if !is_same {
         return Ok(Err(Error::Plain(&problems::CART_ORDERING)));
     }
-    // From now on the attempts before it must not open the cart again.
-    let number = carts::order_again(connection, cart.id).await?;
-    Ok(Ok(Sending::Command(Attempt { cart: cart.id, number, command: Box::new(command), before: true })))
+    // From now on that the attempts before it have failed does not open the cart again.
+    carts::order_again(connection, cart.id).await?;
+    Ok(Ok(Sending::Command(Attempt { cart: cart.id, command: Box::new(command), before: true })))
 }
 
 /// The order that the cart is, at prices that are frozen now; an error where it is known that it can't be had whatever stock there
@@ -231,18 +232,17 @@ fn checked(current: &Current, terms: &common::domain::Terms, asked: &Asked) -> R
 }
 
 async fn send(state: &State, attempt: Attempt, wait: Option<Duration>) -> Result<Placing, Error> {
-    let Attempt { cart, number, command, before } = attempt;
+    let Attempt { cart, command, before } = attempt;
     let (id, partition) = (command.id, partition_for(&command, state.partitions));
     match commands::send(state, partition, *command, wait).await {
         Ok(decided) => Ok(Placing { id, wait, before, decided }),
         Err(error) => {
-            // It is certain that nobody will decide it, unless it was sent before, or is sent again meanwhile.
+            // Where that is certain of all attempts, nobody will decide it.
             if let Error::NotAccepted { source, .. } = &error
                 && source.is_certain()
-                && !before
             {
-                let reopened = state.read_soon(move |c| Box::pin(async move { carts::reopen(c, cart, number).await }));
-                if let Err(error) = reopened.await {
+                let noted = state.read_soon(move |c| Box::pin(async move { carts::fail(c, cart, id).await }));
+                if let Err(error) = noted.await {
                     tracing::warn!(?error, cart.id = %cart, "a cart whose order was not accepted stays as it is until it is tried again");
                 }
             }

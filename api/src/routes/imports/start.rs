@@ -12,13 +12,11 @@ use common::ids::hash_id;
 use super::view;
 use crate::answer::{self, replayed};
 use crate::auth::Operator;
-use crate::error::{Error, FieldError};
+use crate::error::Error;
 use crate::extract::{idempotency_key, read};
 use crate::import::line::{self, Format};
-use crate::import::{SILENT_SECONDS, run};
+use crate::import::{Job, SILENT_SECONDS, run};
 use crate::state::App;
-
-const LINES_MAX: usize = 1_000_000;
 
 pub(crate) async fn handle(
     App(state): App,
@@ -29,18 +27,21 @@ pub(crate) async fn handle(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::of(kind).ok_or(Error::UnsupportedMediaType)?;
     let key = idempotency_key(&headers)?.map(str::to_owned);
+    let busy = || Error::Busy("As many catalogues are imported as this api takes at once.");
+    let permit = Arc::clone(&state.imports).try_acquire_owned().map_err(|_| busy())?;
     let body = read(request.into_body(), state.config.import_bytes_max).await?;
     let account = operator.account;
-    let content = hash_id("import-content", &[kind.as_bytes(), &body]);
+    let kind = kind.to_owned();
+    // A big one takes a while, that other requests need not wait.
+    let reading = tokio::task::spawn_blocking(move || {
+        (hash_id("import-content", &[kind.as_bytes(), &body]), line::read(format, &body))
+    });
+    let (content, lines) = reading.await.map_err(|panic| Error::Internal(panic.to_string()))?;
+    let lines = lines.map_err(|mistake| Error::Invalid(vec![mistake]))?;
     let id = match &key {
         Some(key) => hash_id("import-key", &[account.as_bytes(), key.as_bytes()]),
         None => hash_id("import", &[account.as_bytes(), content.as_bytes()]),
     };
-    let lines = line::read(format, &body).map_err(|mistake| Error::Invalid(vec![mistake]))?;
-    drop(body);
-    if lines.len() > LINES_MAX {
-        return Err(Error::Invalid(vec![FieldError::new("", format!("{LINES_MAX} lines at the most are expected"))]));
-    }
     let count = i64::try_from(lines.len()).unwrap_or(i64::MAX);
     let claimed = state.read(move |c| {
         Box::pin(async move {
@@ -53,8 +54,13 @@ pub(crate) async fn handle(
     if import.content != content {
         return Err(Error::KeyReused);
     }
-    if claimed {
-        tokio::spawn(run(Arc::clone(&state), id, account, lines));
+    if let Some(attempt) = claimed {
+        let job = Job { id, account, attempt, done: import.lines_done };
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            run(state, job, lines).await;
+            drop(permit);
+        });
     }
     let location = format!("/imports/{id}");
     let response = if import.status == "done" {
@@ -62,5 +68,5 @@ pub(crate) async fn handle(
     } else {
         answer::accepted(&location, view(&import))
     };
-    Ok(if claimed { response } else { replayed(response) })
+    Ok(if claimed.is_some() { response } else { replayed(response) })
 }

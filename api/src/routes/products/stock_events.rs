@@ -1,6 +1,6 @@
 //! `GET /products/{id}/stock/events`: the product's stock as server-sent events (HTML standard, section 9.2): `stock`, with what
 //! `GET /products/{id}/stock` would tell, at once and whenever it has changed; `gone` where it is no longer sold, which is the
-//! last one.
+//! last one. After ten minutes it ends, to be asked for again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use common::db;
 use futures_util::stream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::error::Error;
@@ -21,6 +22,9 @@ use crate::state::{App, State};
 
 /// A comment is sent where nothing else was for so long: proxies end what is silent.
 const KEEP_ALIVE_SECONDS: u64 = 15;
+/// A stream ends after so long, and its listener asks again, as an `EventSource` does by itself: with a key that may have been
+/// revoked meanwhile.
+const STREAM_SECONDS_MAX: u64 = 600;
 /// nginx and others hold back what they are not told to pass on.
 const NO_BUFFERING: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
@@ -29,8 +33,12 @@ pub(crate) async fn handle(App(state): App, _: Caller, Id(id): Id) -> Result<Res
     if found.is_none() {
         return Err(Error::NotFound("There is no such product.".to_owned()));
     }
-    let listener = state.live.listen(id, state.config.listeners_max).map_err(|_| Error::TooManyListeners)?;
-    let first = Listening { state, listener, first: true };
+    let listener = state
+        .live
+        .listen(id, state.config.listeners_max)
+        .map_err(|_| Error::Busy("As many listen already as this api takes."))?;
+    let until = Instant::now() + Duration::from_secs(STREAM_SECONDS_MAX);
+    let first = Listening { state, listener, first: true, until };
     let events = stream::unfold(Some(first), async |listening| {
         let (event, next) = listening?.next().await?;
         Some((Ok::<_, Infallible>(event), next))
@@ -45,6 +53,7 @@ struct Listening {
     listener: watch::Receiver<Stock>,
     /// What is known already is told at once.
     first: bool,
+    until: Instant,
 }
 
 impl Listening {
@@ -55,12 +64,13 @@ impl Listening {
                 tokio::select! {
                     changed = self.listener.changed() => changed.ok()?,
                     () = self.state.stopping.cancelled() => return None,
+                    () = tokio::time::sleep_until(self.until) => return None,
                 }
             }
             let stock = self.listener.borrow_and_update().clone();
             match stock {
                 Stock::Unread => {}
-                Stock::Known(stock) => return Some((Event::default().event("stock").data(&*stock), Some(self))),
+                Stock::Known { shown, .. } => return Some((Event::default().event("stock").data(&*shown), Some(self))),
                 Stock::Gone => return Some((Event::default().event("gone").data("{}"), None)),
             }
         }

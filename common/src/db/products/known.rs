@@ -20,6 +20,15 @@ pub struct Known {
     pub deleted: bool,
 }
 
+impl Known {
+    /// As it is after an update.
+    pub fn take(&mut self, update: &Update) {
+        let Update { name, description, category, price_amount, .. } = update.clone();
+        (self.name, self.description, self.category_id, self.price_amount) =
+            (name, description, category, price_amount);
+    }
+}
+
 /// What the catalogue has of these SKUs.
 ///
 /// # Errors
@@ -61,7 +70,7 @@ pub struct Update {
     pub price_amount: Option<i64>,
 }
 
-/// Writes many changes at once. Nothing is said of those that are no more.
+/// Writes many changes at once, one for each variant. Nothing is said of those that are no more. To be called in a transaction.
 ///
 /// # Errors
 /// Where the database is away.
@@ -71,6 +80,13 @@ pub async fn update(connection: &mut PgConnection, updates: &[Update]) -> Result
     let descriptions: Vec<Option<String>> = updates.iter().map(|update| update.description.clone()).collect();
     let categories: Vec<Option<Uuid>> = updates.iter().map(|update| update.category).collect();
     let prices: Vec<Option<i64>> = updates.iter().map(|update| update.price_amount).collect();
+    // Two who change the same do so one after the other.
+    query!("SELECT id FROM products WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", &ids)
+        .fetch_all(&mut *connection)
+        .await?;
+    query!("SELECT id FROM variants WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", &ids)
+        .fetch_all(&mut *connection)
+        .await?;
     query!(
         "UPDATE products p SET name = u.name, description = u.description, category_id = u.category
          FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::uuid[]) AS u (id, name, description, category) WHERE p.id = u.id",
