@@ -104,8 +104,12 @@ async fn a_cart_is_filled_summed_up_ordered_and_kept() {
     let costs: Vec<_> =
         summary["delivery"].as_array().unwrap().iter().map(|option| &option["cost"]["amount"]).collect();
     assert_eq!(costs, [490, 990], "both modes are shown");
+    let sku =
+        async |sku: &str| app.client.post("/carts/ada@example.org/items", &[], &json!({ "sku": sku, "qty": 1 })).await;
     for (answer, expected) in [
         (cart.add(Uuid::new_v4(), 1).await, (422, "/problems/unknown-product")),
+        (sku("no such").await, (422, "/problems/unknown-product")),
+        (sku("").await, (400, "/problems/invalid-request")),
         (cart.add(cup, 0).await, (400, "/problems/invalid-request")),
         (cart.add(cup, i64::from(i32::MAX)).await, (400, "/problems/invalid-request")),
         (cart.set(Uuid::new_v4(), 1).await, (404, "/problems/not-found")),
@@ -113,6 +117,9 @@ async fn a_cart_is_filled_summed_up_ordered_and_kept() {
     ] {
         assert_eq!(problem(&answer), expected, "{answer:?}");
     }
+    let named = app.client.get(&format!("/products/{cup}")).await.body["sku"].as_str().unwrap().to_owned();
+    assert_eq!(sku(&named).await.body["items"][0]["qty"], 4, "the same, by its SKU");
+    cart.set(cup, 3).await;
     let other = Cart::of(&app.other, "ada@example.org");
     assert_eq!(other.shown().await["items"], json!([]), "another account's customer of the same name");
 

@@ -133,6 +133,16 @@ pub fn pool(url: &SecretString, name: &str, limits: Limits, size: u32, wait: Dur
     Ok(PgPoolOptions::new().max_connections(size).acquire_timeout(wait).connect_lazy_with(options(url, name, limits)?))
 }
 
+/// Has every statement of a connection planned anew when it is next run. A plan that was made when a table was small is kept
+/// until the server has analysed the table again, a minute or so later, however much that has grown meanwhile.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn forget_plans(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("DISCARD PLANS").execute(connection).await?;
+    Ok(())
+}
+
 /// Begins a transaction. Never under a timeout or a `select!` on a pooled connection: cancelled, sqlx 0.9 would leave the
 /// connection inside a transaction that nobody commits.
 ///

@@ -81,6 +81,8 @@ pub(crate) struct Writer {
     held: BTreeMap<u16, Holding>,
     subscriptions: u64,
     database: Option<PgConnection>,
+    /// When what it plans was last forgotten.
+    planned_at: Instant,
     /// The terms of sale that were last in force.
     terms: Option<StoredTerms>,
     pace: Pace,
@@ -119,6 +121,7 @@ impl Writer {
             held: BTreeMap::new(),
             subscriptions: 0,
             database: None,
+            planned_at: Instant::now(),
             terms: None,
             pace,
             expiry,

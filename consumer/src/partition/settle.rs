@@ -23,6 +23,9 @@ const CONNECT_SECONDS_MAX: u64 = 5;
 /// Longest time for a transaction, whatever the server's own limits say: the network may be gone half way.
 const TRANSACTION_SECONDS_MAX: u64 = 15;
 
+/// How long the server's plans for a writer's statements are kept: a store may grow a hundredfold in a minute.
+const PLANS_KEPT: Duration = Duration::from_secs(5);
+
 /// What one transaction is to do. It touches no other partitions than those of `epochs`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Work<'a> {
@@ -124,6 +127,10 @@ impl Writer {
         let (from, limit, except) = (self.expiry.due_from(), self.expiry.fit(), self.expiry.stuck());
         self.database().await?;
         let connection = self.database.as_mut().ok_or(db::Error::TimedOut)?;
+        if self.planned_at.elapsed() > PLANS_KEPT {
+            self.planned_at = Instant::now();
+            db::forget_plans(connection).await?;
+        }
         let mut transaction = db::begin(connection).await?;
         let (fenced, moment) = fence(&mut transaction, work.epochs, from).await?;
         self.expiry.saw(moment);

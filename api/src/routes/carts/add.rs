@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::current::change;
 use super::view::view;
 use crate::auth::Caller;
+use crate::catalogue::SKU_BYTES_MAX;
 use crate::checks::Checks;
 use crate::error::{Error, FieldError};
 use crate::extract::{Customer, Json, idempotency_key};
@@ -21,9 +22,31 @@ use crate::state::App;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Request {
-    product_id: Uuid,
+    product_id: Option<Uuid>,
     variant_id: Option<Uuid>,
+    /// In place of the two above.
+    sku: Option<String>,
     qty: i64,
+}
+
+/// What is put in, as it was named.
+enum Named {
+    Ids(Uuid, Uuid),
+    Sku(String),
+}
+
+impl Request {
+    fn named(self, checks: &mut Checks) -> Named {
+        match (self.product_id, self.variant_id, self.sku) {
+            (Some(product), variant, None) => return Named::Ids(product, variant.unwrap_or(product)),
+            (None, None, Some(sku)) => {
+                checks.text("sku", &sku, 1, SKU_BYTES_MAX);
+                return Named::Sku(sku);
+            }
+            _ => checks.mistake("productId", "a productId, and a variantId where it is one, or else a sku is expected"),
+        }
+        Named::Sku(String::new())
+    }
 }
 
 pub(crate) async fn handle(
@@ -37,9 +60,18 @@ pub(crate) async fn handle(
     let account = caller.account;
     let key = idempotency_key(&headers)?;
     let key = key.map(|key| hash_id("cart-item-key", &[account.as_bytes(), customer.as_bytes(), key.as_bytes()]));
-    let (product, variant) = (request.product_id, request.variant_id.unwrap_or(request.product_id));
+    let mut checks = Checks::default();
+    let named = request.named(&mut checks);
+    let named = checks.finish(named)?;
     let changed = change(&state, account, customer, move |c, cart| {
         Box::pin(async move {
+            let (product, variant) = match named {
+                Named::Ids(product, variant) => (product, variant),
+                Named::Sku(sku) => match db::products::known(c, std::slice::from_ref(&sku)).await?.remove(&sku) {
+                    Some(known) => (known.product_id, known.variant_id),
+                    None => return Ok(Err(Error::Plain(&crate::problems::UNKNOWN_PRODUCT))),
+                },
+            };
             let items = carts::items(c, cart.id).await?;
             let before = items.iter().find(|item| item.variant == variant);
             if key.is_some() && before.is_some_and(|item| item.added_by_key == key) {
