@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use axum::routing::{get, patch, post, put};
 use axum::{Extension, Router};
+use common::domain::StockChangeKind;
 
 use crate::error::Error;
 use crate::extract::BodyBytesMax;
@@ -38,10 +39,10 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/reservations/{id}", get(reservations::show::handle).delete(reservations::cancel::handle))
         .route("/reservations/{id}/confirm", post(reservations::confirm::handle))
         .route("/commands/{id}", get(commands::show::handle))
-        .route("/stock/adjust", post(stock::change::adjust))
-        .route("/stock/deduct", post(stock::change::deduct))
-        .route("/stock/restore", post(stock::change::restore))
-        .route("/stock/count", post(stock::change::count))
+        .route("/stock/adjust", stock::change::route(StockChangeKind::Adjust))
+        .route("/stock/deduct", stock::change::route(StockChangeKind::Deduct))
+        .route("/stock/restore", stock::change::route(StockChangeKind::Restore))
+        .route("/stock/count", stock::change::route(StockChangeKind::Count))
         .route("/stock/transfer", post(stock::transfer::handle))
         .route("/stock/low", get(stock::low::now))
         .route("/stock/low/events", get(stock::low::events))

@@ -137,8 +137,8 @@ fn take(stock: &mut StockView, item: &mut OrderItem, reserve: bool) {
 mod tests {
     use super::*;
     use crate::domain::{
-        AMOUNT_MAX, Allocation, Confirmed, Currency, HoldKind, Money, Placed, SeenVersion, ShortLine, StockLevel,
-        VariantView,
+        AMOUNT_MAX, Address, Allocation, Confirmed, Currency, DeliveryMode, DeliveryTier, DeliveryWish, HoldKind,
+        Limit, Money, Placed, Rate, Rates, SeenVersion, ShortLine, StockLevel, VariantView,
     };
 
     const HERE: Uuid = Uuid::from_u128(100);
@@ -253,6 +253,104 @@ mod tests {
             assert_eq!(placed.beside, if short { vec![beside] } else { Vec::new() }, "what else it has looked at");
             assert_eq!(stock.changes().count(), 0, "a refusal changes nothing");
             assert_eq!(stock, self::stock());
+        }
+    }
+
+    /// Tax of 10 %, and delivery to Germany for 5 or, from the next zone, for 7, which takes a day.
+    fn terms() -> Terms {
+        let rates = [5, 7, 9].map(|cost| Rate { cost, days: 1 });
+        let rates = Rates { standard: rates, express: rates };
+        let zones = [("DE".to_owned(), 1)].into();
+        Terms { tax_basis_points: 1_000, zones, delivery: [(money(0, "EUR").currency, rates)].into() }
+    }
+
+    fn to(country: &str) -> Option<Box<DeliveryWish>> {
+        let text = String::new;
+        let address = Address {
+            name: text(),
+            street: text(),
+            street2: None,
+            postal_code: text(),
+            city: text(),
+            region: None,
+            country: country.to_owned(),
+            phone: None,
+        };
+        Some(Box::new(DeliveryWish { mode: DeliveryMode::Standard, address }))
+    }
+
+    #[test]
+    fn with_delivery_limits_and_an_expected_total_the_precedence_goes_on() {
+        let mut view = view(stock());
+        view.terms = Arc::new(terms());
+        view.limits.of.insert(Uuid::from_u128(1), Limit { quantity: 20, window_seconds: None });
+        let order = |lines: &[Line], country, customer: Option<&str>, expected: i64| PlaceOrder {
+            customer: customer.map(str::to_owned),
+            lines: lines.to_vec(),
+            hold: None,
+            delivery: to(country),
+            expected_total: Some(money(expected, "EUR")),
+        };
+        // 3 at 100, delivered from the same zone for 5, and 10 % of it all.
+        let total = 305 + 31;
+        for (order, expected) in [
+            (order(&[line(4, 2), line(1, 99)], "FR", None, 1), "TotalTooLarge"),
+            (order(&[line(4, 1)], "FR", None, 1), "NoDelivery"),
+            (order(&[line(4, 1)], "DE", None, 1), "TotalTooLarge"),
+            (order(&[line(1, 99)], "DE", None, 1), "CustomerRequired"),
+            (order(&[line(1, 99)], "DE", Some("ada"), 1), "LimitExceeded"),
+            (order(&[line(1, 14)], "DE", Some("ada"), 1), "InsufficientStock"),
+            (order(&[line(1, 3)], "DE", Some("ada"), total + 1), "TotalChanged"),
+            (order(&[line(1, 3)], "DE", Some("ada"), total), "Confirmed"),
+        ] {
+            let decision = decide(&mut view, &command(Action::PlaceOrder(order.clone())));
+            match decision {
+                Decision::Order(Outcome::Refused(placed)) => {
+                    assert!(format!("{:?}", placed.refusal).starts_with(expected), "{expected}: {placed:?}");
+                    assert_eq!(view.stock.changes().count(), 0, "a refusal changes nothing");
+                }
+                Decision::Order(Outcome::Confirmed(confirmed)) => {
+                    assert_eq!(expected, "Confirmed");
+                    assert_eq!((confirmed.total, confirmed.tax), (money(total, "EUR"), 31));
+                    let delivery = confirmed.delivery.expect("it is delivered");
+                    assert_eq!((delivery.tier, delivery.cost, delivery.zone), (DeliveryTier::One, 5, 1));
+                }
+                decision => panic!("{decision:?}"),
+            }
+        }
+        let bought = view.limits.bought.values().copied().collect::<Vec<i64>>();
+        assert_eq!(bought, [3], "what was confirmed counts");
+    }
+
+    #[test]
+    fn an_order_is_of_the_tier_of_the_farthest_warehouse_that_serves_it() {
+        let mut stock = stock();
+        let product = Uuid::from_u128(6);
+        let site = |zone| Site { zone, open: true };
+        let levels =
+            vec![StockLevel { site: site(1), ..level(HERE, 1, 0) }, StockLevel { site: site(2), ..level(THERE, 9, 0) }];
+        let view_of = |levels| VariantView {
+            product,
+            name: "n".into(),
+            sku: "s".into(),
+            price: money(100, "EUR"),
+            deleted: false,
+            low_at: None,
+            levels,
+        };
+        stock.insert(product, view_of(levels));
+        for (quantity, tier, cost) in [(1, DeliveryTier::One, 5), (2, DeliveryTier::Two, 7), (10, DeliveryTier::Two, 7)]
+        {
+            let order = PlaceOrder {
+                customer: None,
+                lines: vec![line(6, quantity)],
+                hold: None,
+                delivery: to("DE"),
+                expected_total: None,
+            };
+            let quoted = quote(&stock, &terms(), &order, Timestamp::UNIX_EPOCH).expect("it can be had");
+            let delivery = quoted.delivery.expect("it is delivered");
+            assert_eq!((delivery.tier, delivery.cost), (tier, cost), "{quantity}");
         }
     }
 

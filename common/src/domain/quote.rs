@@ -17,11 +17,12 @@ use super::{
 /// | 1 | some line's variant is unknown | 422 |
 /// | 2 | some line's variant is deleted | 422 |
 /// | 3 | the lines' prices are of different currencies | 422 |
-/// | 4 | it is to be delivered, and its address is in no zone or its currency has no rates | 422 |
-/// | 5 | with tax and the dearest delivery the total may be over [`AMOUNT_MAX`] | 422 |
-/// | 6 | of a limited product and without a customer, or over the limit of one: see [`super::Limits`] | 422, 409 |
-/// | 7 | some line asks for more than is available over all open warehouses | 409 |
-/// | 8 | the total is another than was expected | 409 |
+/// | 4 | the goods come to more than [`AMOUNT_MAX`] | 422 |
+/// | 5 | it is to be delivered, and its address is in no zone or its currency has no rates | 422 |
+/// | 6 | with tax and the dearest delivery the total may be over [`AMOUNT_MAX`] | 422 |
+/// | 7 | of a limited product and without a customer, or over the limit of one: see [`super::Limits`] | 422, 409 |
+/// | 8 | some line asks for more than is available over all open warehouses | 409 |
+/// | 9 | the total is another than was expected | 409 |
 pub fn quote(stock: &StockView, terms: &Terms, order: &PlaceOrder, now: Timestamp) -> Result<Confirmed, Refusal> {
     let found = find(stock, &order.lines)?;
     let goods = subtotal(&found)?;

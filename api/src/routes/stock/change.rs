@@ -1,8 +1,11 @@
 //! `POST /stock/adjust`, `/stock/deduct`, `/stock/restore` and `/stock/count`: an operator's change of one stock row, decided by the product's
 //! writer like everything that changes stock.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
 use common::domain::{Action, ChangeStock, DEFAULT_WAREHOUSE, ON_HAND_MAX, StockChangeKind, StockOutcome};
 use common::message::Decided;
 use serde::Deserialize;
@@ -14,7 +17,7 @@ use crate::checks::{Checks, NOTE_BYTES_MAX};
 use crate::commands::ask;
 use crate::error::Error;
 use crate::extract::Json;
-use crate::state::App;
+use crate::state::{App, Slot};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -26,40 +29,11 @@ pub(crate) struct Request {
     reason: Option<String>,
 }
 
-pub(crate) async fn adjust(
-    app: App,
-    operator: Operator,
-    headers: HeaderMap,
-    request: Json<Request>,
-) -> Result<Response, Error> {
-    change(app, operator, headers, request, StockChangeKind::Adjust).await
-}
-
-pub(crate) async fn deduct(
-    app: App,
-    operator: Operator,
-    headers: HeaderMap,
-    request: Json<Request>,
-) -> Result<Response, Error> {
-    change(app, operator, headers, request, StockChangeKind::Deduct).await
-}
-
-pub(crate) async fn restore(
-    app: App,
-    operator: Operator,
-    headers: HeaderMap,
-    request: Json<Request>,
-) -> Result<Response, Error> {
-    change(app, operator, headers, request, StockChangeKind::Restore).await
-}
-
-pub(crate) async fn count(
-    app: App,
-    operator: Operator,
-    headers: HeaderMap,
-    request: Json<Request>,
-) -> Result<Response, Error> {
-    change(app, operator, headers, request, StockChangeKind::Count).await
+/// What takes changes of one kind.
+pub(crate) fn route(kind: StockChangeKind) -> MethodRouter<Arc<Slot>> {
+    post(move |app: App, operator: Operator, headers: HeaderMap, request: Json<Request>| {
+        change(app, operator, headers, request, kind)
+    })
 }
 
 async fn change(
