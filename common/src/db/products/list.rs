@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, query_as};
 use uuid::Uuid;
 
-use super::{Product, Row, with_variants};
+use super::{Product, Row, known, with_variants};
 use crate::db::Result;
 
 /// Which products are listed.
@@ -37,7 +37,7 @@ pub struct After {
 
 /// One query per order, so that each may follow an index.
 macro_rules! page {
-    ($connection:ident, $filter:ident, $limit:ident, $after:expr, $from:literal) => {
+    ($connection:ident, ($filter:ident, $product:ident), $limit:ident, $after:expr, $from:literal) => {
         query_as!(
             Row,
             r#"SELECT p.id, p.name, v.sku, p.description, v.price_amount AS "price_amount!", v.currency,
@@ -48,11 +48,12 @@ macro_rules! page {
                   LEFT JOIN product_limits m ON m.product_id = p.id
              WHERE p.deleted_at IS NULL AND ($1::uuid IS NULL OR (p.category_id = $1 AND c.id IS NOT NULL))
                AND ($2::text IS NULL OR p.words @@ websearch_to_tsquery('simple', $2))
-               AND ($3::text IS NULL OR p.id IN (SELECT s.product_id FROM variants s WHERE s.sku = $3 AND s.deleted_at IS NULL))
-               AND "# + $from,
+               AND ($3::uuid IS NULL OR p.id = $3)
+               AND "#
+                + $from,
             $filter.category,
             $filter.words.as_deref(),
-            $filter.sku.as_deref(),
+            $product,
             $limit,
             $after.map(|after| after.id),
             $after.map(|after| after.name.as_str()),
@@ -74,38 +75,46 @@ pub async fn list(
     after: Option<&After>,
     limit: i64,
 ) -> Result<Vec<Product>> {
+    // Looked up by itself: beside the other conditions its index would not be used.
+    let product = match &filter.sku {
+        None => None,
+        Some(sku) => match known(connection, std::slice::from_ref(sku)).await?.remove(sku) {
+            Some(known) if !known.deleted => Some(known.product_id),
+            Some(_) | None => return Ok(Vec::new()),
+        },
+    };
     let rows = match sort {
         Sort::Id => page!(
             connection,
-            filter,
+            (filter, product),
             limit,
             after,
             "($5::uuid IS NULL OR p.id > $5) AND ($6::text IS NULL OR $7::bigint IS NULL OR true) ORDER BY p.id LIMIT $4"
         ),
         Sort::Name => page!(
             connection,
-            filter,
+            (filter, product),
             limit,
             after,
             "($5::uuid IS NULL OR $7::bigint IS NULL OR (lower(p.name), p.id) > (lower($6::text), $5)) ORDER BY lower(p.name), p.id LIMIT $4"
         ),
         Sort::NameDescending => page!(
             connection,
-            filter,
+            (filter, product),
             limit,
             after,
             "($5::uuid IS NULL OR $7::bigint IS NULL OR (lower(p.name), p.id) < (lower($6::text), $5)) ORDER BY lower(p.name) DESC, p.id DESC LIMIT $4"
         ),
         Sort::Price => page!(
             connection,
-            filter,
+            (filter, product),
             limit,
             after,
             "($5::uuid IS NULL OR $6::text IS NULL OR (v.price_amount, v.id) > ($7::bigint, $5)) AND v.id = v.product_id ORDER BY v.price_amount, v.id LIMIT $4"
         ),
         Sort::PriceDescending => page!(
             connection,
-            filter,
+            (filter, product),
             limit,
             after,
             "($5::uuid IS NULL OR $6::text IS NULL OR (v.price_amount, v.id) < ($7::bigint, $5)) AND v.id = v.product_id ORDER BY v.price_amount DESC, v.id DESC LIMIT $4"
