@@ -203,6 +203,8 @@ impl Error {
                     Obstacle::OrderCancelled => &problems::ORDER_CANCELLED,
                     Obstacle::AlreadyPaid => &problems::ALREADY_PAID,
                     Obstacle::AlreadyShipped => &problems::ALREADY_SHIPPED,
+                    Obstacle::NotShipped => &problems::NOT_SHIPPED,
+                    Obstacle::ReturnTooLarge => &problems::RETURN_TOO_LARGE,
                     Obstacle::IllegalTransition => &problems::ILLEGAL_TRANSITION,
                 };
                 (kind, told(None, json!({ "id": order, "orderStatus": status })))

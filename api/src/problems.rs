@@ -57,7 +57,11 @@ kinds! {
     ALREADY_PAID = "already-paid", 409, "It was paid before",
         "A reservation that is confirmed is an order: cancel that. Another payment that was captured is recorded for an operator.";
     ALREADY_SHIPPED = "already-shipped", 409, "The order has left",
-        "What has left can't be cancelled.";
+        "What has left can't be cancelled; it can come back.";
+    NOT_SHIPPED = "not-shipped", 409, "The order has not left yet",
+        "What has not left can't come back. Cancel the order.";
+    RETURN_TOO_LARGE = "return-too-large", 409, "More would come back than was bought",
+        "The order's items say how many of each were bought, and how many have come back before.";
     ILLEGAL_TRANSITION = "illegal-transition", 409, "The order can't take that step from where it stands",
         "`orderStatus` says where it stands: pending, paid, processing, shipped, delivered, in this order; cancelled until it is shipped.";
     SHORT_STOCK = "short-stock", 409, "Less is available than would be taken",

@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    AMOUNT_MAX, Action, ChangeOrder, ChangeOutcome, ChangeStock, Command, CreateProduct, CreateVariant, DeliveryWish,
-    HoldTerms, Idempotency, Line, Money, ON_HAND_MAX, ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, StockOutcome,
-    Timestamp, TransferStock, WINDOW_SECONDS_MAX, merge_lines,
+    AMOUNT_MAX, Action, Change, ChangeOrder, ChangeOutcome, ChangeStock, Command, CreateProduct, CreateVariant,
+    DeliveryWish, HoldTerms, Idempotency, Line, Money, ON_HAND_MAX, ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome,
+    StockOutcome, Timestamp, TransferStock, WINDOW_SECONDS_MAX, merge_lines,
 };
 
 /// A command with where to tell its outcome.
@@ -261,7 +261,14 @@ pub fn decode(json: &str) -> Result<Queued, Unreadable> {
             }
             (head, Action::TransferStock(transfer))
         }
-        Wire::ChangeOrderV1(ChangeOrderV1 { head, order }) => (head, Action::ChangeOrder(order)),
+        Wire::ChangeOrderV1(ChangeOrderV1 { head, order }) => {
+            if let Change::Return { lines } = &order.change
+                && (!(1..=ORDER_LINES_MAX).contains(&lines.len()) || lines.iter().any(|line| line.quantity < 1))
+            {
+                return Err(Unreadable::Value("a return has 1 to 100 lines of 1 or more"));
+            }
+            (head, Action::ChangeOrder(order))
+        }
         Wire::ChangeStockV1(ChangeStockV1 { head, stock }) => {
             if !stock.kind.takes(stock.quantity) || stock.quantity.saturating_abs() > ON_HAND_MAX {
                 return Err(Unreadable::Value("a change of stock is of another sign than its kind, or too large"));

@@ -25,6 +25,7 @@ mod orders;
 mod outages;
 mod payments;
 mod resize;
+mod returns;
 mod setup;
 mod stock;
 mod warehouses;

@@ -35,6 +35,7 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/orders/{id}/history", get(orders::history::handle))
         .route("/orders/{id}/payment", patch(orders::pay::handle))
         .route("/orders/{id}/status", patch(orders::step::handle))
+        .route("/orders/{id}/returns", post(orders::take_back::handle))
         .route("/reservations", post(reservations::place::handle).get(reservations::list::handle))
         .route("/reservations/{id}", get(reservations::show::handle).delete(reservations::cancel::handle))
         .route("/reservations/{id}/confirm", post(reservations::confirm::handle))

@@ -44,6 +44,7 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     stock(connection, &mut findings).await?;
     reservations(connection, &mut findings).await?;
     lives(connection, &mut findings).await?;
+    pieces(connection, &mut findings).await?;
     orders(connection, &mut findings).await?;
     refusals(connection, &mut findings).await?;
     Ok(findings)
@@ -138,26 +139,8 @@ async fn lives(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Re
            WHERE o.id IS NULL OR o.revision <> COALESCE(h.n, 0) OR o.revision <> COALESCE(h.last, 0)
               OR o.status <> COALESCE(last.status, CASE WHEN o.refusal IS NOT NULL THEN 'rejected'
                                                         WHEN o.hold IS NULL THEN 'paid' ELSE 'pending' END)
+              OR o.pieces IS DISTINCT FROM last.pieces
            ORDER BY 1 LIMIT $1"#
-    );
-    check!(
-        findings,
-        connection,
-        "I-4",
-        "an order has taken or given back stock that its state does not say",
-        r#"WITH held AS (
-             SELECT o.id AS order_id, i.variant_id, i.warehouse_id,
-                    CASE WHEN o.status IN ('pending', 'cancelled') THEN 0 ELSE -i.quantity::bigint END AS on_hand,
-                    CASE WHEN o.status = 'pending' THEN i.quantity::bigint ELSE 0 END AS reserved
-             FROM orders o JOIN order_items i ON i.order_id = o.id),
-           moved AS (
-             SELECT order_id, variant_id, warehouse_id, sum(quantity) AS on_hand, sum(reserved) AS reserved
-             FROM ledger WHERE order_id IS NOT NULL GROUP BY 1, 2, 3)
-           SELECT format('order %s, variant %s in warehouse %s: %s sold and %s reserved, in the ledger %s and %s', order_id,
-                         variant_id, warehouse_id, -h.on_hand, h.reserved, -m.on_hand, m.reserved) AS "example!",
-                  count(*) OVER () AS "rows!"
-           FROM held h FULL JOIN moved m USING (order_id, variant_id, warehouse_id)
-           WHERE h.on_hand IS DISTINCT FROM m.on_hand OR h.reserved IS DISTINCT FROM m.reserved ORDER BY 1 LIMIT $1"#
     );
     check!(
         findings,
@@ -165,7 +148,8 @@ async fn lives(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Re
         "I-5",
         "an order's state follows another that it can't follow",
         r#"WITH steps AS (
-             SELECT h.order_id, h.revision, h.status,
+             SELECT h.order_id, h.revision, h.status, h.pieces,
+                    lag(h.pieces) OVER (PARTITION BY h.order_id ORDER BY h.revision) AS pieces_before,
                     lag(h.status, 1, CASE WHEN o.refusal IS NOT NULL THEN 'rejected' WHEN o.hold IS NULL THEN 'paid'
                                           ELSE 'pending' END) OVER (PARTITION BY h.order_id ORDER BY h.revision) AS before
              FROM order_status_history h JOIN orders o ON o.id = h.order_id)
@@ -175,7 +159,57 @@ async fn lives(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Re
            WHERE (before, status) NOT IN (('pending', 'paid'), ('pending', 'cancelled'), ('paid', 'processing'),
                                           ('paid', 'cancelled'), ('processing', 'shipped'), ('processing', 'cancelled'),
                                           ('shipped', 'delivered'))
+             -- Something has come back.
+             AND NOT (before = status AND status IN ('shipped', 'delivered') AND pieces IS DISTINCT FROM pieces_before)
            ORDER BY 1 LIMIT $1"#
+    );
+    Ok(())
+}
+
+async fn pieces(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
+    check!(
+        findings,
+        connection,
+        "I-4",
+        "an order has taken or given back stock that its state does not say",
+        r#"WITH held AS (
+             SELECT o.id AS order_id, i.variant_id, i.warehouse_id,
+                    CASE WHEN o.status IN ('pending', 'cancelled') THEN 0 ELSE -i.quantity::bigint END AS on_hand,
+                    CASE WHEN o.status = 'pending' THEN i.quantity::bigint ELSE 0 END AS reserved
+             FROM orders o JOIN order_items i ON i.order_id = o.id
+             UNION ALL
+             -- What has come back of it, and can be sold again.
+             SELECT o.id, (back ->> 'variantId')::uuid, (back ->> 'warehouseId')::uuid, (back ->> 'quantity')::bigint, 0
+             FROM orders o CROSS JOIN jsonb_path_query(o.pieces, '$.returned[*].restocked[*]') AS back),
+           holds AS (
+             SELECT order_id, variant_id, warehouse_id, sum(on_hand) AS on_hand, sum(reserved) AS reserved
+             FROM held GROUP BY 1, 2, 3),
+           moved AS (
+             SELECT order_id, variant_id, warehouse_id, sum(quantity) AS on_hand, sum(reserved) AS reserved
+             FROM ledger WHERE order_id IS NOT NULL GROUP BY 1, 2, 3)
+           SELECT format('order %s, variant %s in warehouse %s: %s sold and %s reserved, in the ledger %s and %s', order_id,
+                         variant_id, warehouse_id, -h.on_hand, h.reserved, -m.on_hand, m.reserved) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM holds h FULL JOIN moved m USING (order_id, variant_id, warehouse_id)
+           WHERE h.on_hand IS DISTINCT FROM m.on_hand OR h.reserved IS DISTINCT FROM m.reserved ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-4",
+        "more of an order has come back than was bought",
+        r#"WITH bought AS (
+             SELECT order_id, variant_id, sum(quantity) AS quantity FROM order_items
+             WHERE order_id IN (SELECT id FROM orders WHERE pieces IS NOT NULL) GROUP BY 1, 2),
+           came AS (
+             SELECT o.id AS order_id, (back ->> 'variantId')::uuid AS variant_id, sum((back ->> 'quantity')::bigint) AS quantity,
+                    sum((SELECT COALESCE(sum((r ->> 'quantity')::bigint), 0) FROM jsonb_path_query(back, '$.restocked[*]') AS r))
+                      AS restocked
+             FROM orders o CROSS JOIN jsonb_path_query(o.pieces, '$.returned[*]') AS back GROUP BY 1, 2)
+           SELECT format('order %s, variant %s: %s bought, %s came back, %s of them restocked', order_id, variant_id,
+                         COALESCE(b.quantity, 0), c.quantity, c.restocked) AS "example!", count(*) OVER () AS "rows!"
+           FROM came c LEFT JOIN bought b USING (order_id, variant_id)
+           WHERE c.quantity > COALESCE(b.quantity, 0) OR c.restocked > c.quantity ORDER BY 1 LIMIT $1"#
     );
     Ok(())
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    CancelReason, Cause, Change, ChangeOrder, Effect, Expire, Movement, Obstacle, Order, Payment, Since, State,
-    Timestamp, View,
+    CancelReason, Cause, Change, ChangeOrder, Effect, Expire, HeldPieces, Movement, Obstacle, Order, Payment,
+    PiecesSince, Since, State, Timestamp, View,
 };
 
 /// What came of a [`ChangeOrder`].
@@ -28,6 +28,7 @@ pub struct Changed {
     pub order: Uuid,
     pub revision: i32,
     pub state: State,
+    pub pieces: PiecesSince,
 }
 
 /// Decides a change. What it makes of the order is in the view; what it has moved goes to `moved`.
@@ -42,13 +43,23 @@ pub(super) fn change(view: &mut View, change: &ChangeOrder, moved: &mut Vec<Move
         Err(obstacle) => ChangeOutcome::Refused { obstacle, revision },
         Ok(None) => ChangeOutcome::Unchanged { revision },
         Ok(Some((state, effect))) => {
+            let mut back = Vec::new();
+            if let Change::Return { lines } = &change.change {
+                let Some(returned) = order.take_back(lines) else {
+                    return ChangeOutcome::Refused { obstacle: Obstacle::ReturnTooLarge, revision };
+                };
+                back = returned;
+            }
             let cause = match effect {
                 Effect::None | Effect::Sell => Cause::Sold,
                 Effect::Release => Cause::Released,
                 Effect::Restock => Cause::Restocked,
             };
             view.stock.apply(order, effect, cause, moved);
-            advance(order, state, now);
+            for pieces in back.iter().flat_map(|returned| &returned.restocked) {
+                moved.push(view.stock.move_held(order.id, *pieces, (1, 0), Cause::Returned));
+            }
+            advance(order, state, now).pieces.returned.append(&mut back);
             if let State::Cancelled { .. } = order.state() {
                 view.limits.forget(order, now);
             }
@@ -70,7 +81,7 @@ pub(super) fn expire(view: &mut View, expire: &Expire, moved: &mut Vec<Movement>
         view.stock.apply(order, Effect::Release, Cause::Expired, moved);
         advance(order, state.clone(), now);
         view.limits.forget(order, now);
-        changed.push(Changed { order: *id, revision: order.revision(), state });
+        changed.push(Changed { order: *id, revision: order.revision(), state, pieces: PiecesSince::default() });
     }
     changed
 }
@@ -80,39 +91,53 @@ pub(super) fn expire(view: &mut View, expire: &Expire, moved: &mut Vec<Movement>
 fn is_meant(order: &Order, change: &Change) -> bool {
     match change {
         Change::Confirm | Change::Release => order.is_reservation(),
-        Change::Pay(_) | Change::Cancel | Change::Process | Change::Ship { .. } | Change::Deliver => order.is_order(),
+        Change::Pay(_)
+        | Change::Cancel
+        | Change::Process
+        | Change::Ship { .. }
+        | Change::Deliver
+        | Change::Return { .. } => order.is_order(),
     }
 }
 
-fn advance(order: &mut Order, state: State, now: Timestamp) {
+fn advance(order: &mut Order, state: State, now: Timestamp) -> &mut Since {
     let sold = order.hold().is_some() && *order.state() == State::Pending && state == State::Paid;
     let before = order.since.take();
-    order.since = Some(Since {
+    order.since.insert(Since {
         state,
         revision: before.as_ref().map_or(0, |since| since.revision) + 1,
         paid_at: if sold { Some(now) } else { before.as_ref().and_then(|since| since.paid_at) },
-        payment: before.and_then(|since| since.payment),
-    });
+        payment: before.as_ref().and_then(|since| since.payment.clone()),
+        pieces: before.map(|since| since.pieces).unwrap_or_default(),
+    })
 }
 
 impl super::StockView {
     /// Does to the stock rows that an order holds what a change of its state does.
     fn apply(&mut self, order: &Order, effect: Effect, cause: Cause, moved: &mut Vec<Movement>) {
-        for item in order.items() {
-            for allocation in &item.allocations {
-                let quantity = i64::from(allocation.quantity);
-                let (on_hand, reserved) = match effect {
-                    Effect::None => return,
-                    Effect::Sell => (-quantity, -quantity),
-                    Effect::Release => (0, -quantity),
-                    Effect::Restock => (quantity, 0),
-                };
-                let (variant, warehouse) = (item.variant_id, allocation.warehouse_id);
-                // The rows of an order's items are there and locked, whatever else is not.
-                let version = self.change(variant, warehouse, on_hand, reserved).unwrap_or_default();
-                let order = Some(order.id);
-                moved.push(Movement { variant, warehouse, version, cause, on_hand, reserved, order });
-            }
+        let (on_hand, reserved) = match effect {
+            Effect::None => return,
+            Effect::Sell => (-1, -1),
+            Effect::Release => (0, -1),
+            Effect::Restock => (1, 0),
+        };
+        for pieces in order.items().iter().flat_map(|item| order.held(item)) {
+            moved.push(self.move_held(order.id, pieces, (on_hand, reserved), cause));
         }
+    }
+
+    /// Changes the row of some of an order's pieces by so many times their quantity, on hand and reserved.
+    fn move_held(
+        &mut self,
+        order: Uuid,
+        pieces: HeldPieces,
+        (on_hand, reserved): (i64, i64),
+        cause: Cause,
+    ) -> Movement {
+        let HeldPieces { variant_id: variant, warehouse_id: warehouse, quantity } = pieces;
+        let (on_hand, reserved) = (on_hand * i64::from(quantity), reserved * i64::from(quantity));
+        // The rows of an order's items are there and locked, whatever else is not.
+        let version = self.change(variant, warehouse, on_hand, reserved).unwrap_or_default();
+        Movement { variant, warehouse, version, cause, on_hand, reserved, order: Some(order) }
     }
 }

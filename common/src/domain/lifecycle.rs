@@ -11,13 +11,15 @@
 //! | process | paid | processing | |
 //! | ship | processing | shipped | |
 //! | deliver | shipped | delivered | |
+//! | return | shipped, delivered | the same | what is restocked becomes available, where it came from |
 //!
-//! A change that has happened already leaves all as it is and is no mistake; anything else is an [`Obstacle`]. From the
+//! A change that has happened already leaves all as it is and is no mistake, but for a return: every one is another. Anything
+//! else is an [`Obstacle`]. From the
 //! moment its time is over a pending order can only expire, whether somebody has noted that or not.
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{ReturnLine, Timestamp};
 
 /// Where a decided order stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +101,14 @@ pub enum Change {
     Cancel,
     Release,
     Process,
-    Ship { tracking: Option<Tracking> },
+    Ship {
+        tracking: Option<Tracking>,
+    },
     Deliver,
+    /// Some of it has come back.
+    Return {
+        lines: Vec<ReturnLine>,
+    },
 }
 
 /// What a change does to the stock that the order holds.
@@ -127,6 +135,10 @@ pub enum Obstacle {
     AlreadyPaid,
     /// It has left.
     AlreadyShipped,
+    /// It has not left: nothing can come back.
+    NotShipped,
+    /// More would come back than was bought and is not back yet.
+    ReturnTooLarge,
     /// Any other step that is not in the table.
     IllegalTransition,
 }
@@ -174,6 +186,11 @@ impl Standing<'_> {
                 State::Rejected | State::Pending | State::Paid | State::Processing | State::Cancelled { .. } => {
                     Err(self.state.obstacle())
                 }
+            },
+            Change::Return { .. } => match self.state {
+                State::Shipped { .. } | State::Delivered { .. } => Ok(Some((self.state.clone(), Effect::None))),
+                State::Pending | State::Paid | State::Processing => Err(Obstacle::NotShipped),
+                State::Rejected | State::Cancelled { .. } => Err(self.state.obstacle()),
             },
         }
     }
@@ -331,6 +348,8 @@ mod tests {
             Err(Obstacle::OrderCancelled) => 'c',
             Err(Obstacle::AlreadyPaid) => 'a',
             Err(Obstacle::AlreadyShipped) => 'x',
+            Err(Obstacle::NotShipped) => 'n',
+            Err(Obstacle::ReturnTooLarge) => unreachable!("the table knows no items"),
             Err(Obstacle::IllegalTransition) => '-',
         };
         states().iter().map(letter).collect()
@@ -348,6 +367,7 @@ mod tests {
             (Change::Process, "--p=--ct"),
             (Change::Ship { tracking: None }, "---s=-ct"),
             (Change::Deliver, "----d=ct"),
+            (Change::Return { lines: Vec::new() }, "-nnnsdct"),
         ] {
             assert_eq!(row(&change, order, false, 1), expected, "{change:?}");
         }

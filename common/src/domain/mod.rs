@@ -19,6 +19,7 @@ mod model;
 mod money;
 mod movement;
 mod order;
+mod pieces;
 mod quote;
 mod stock;
 mod terms;
@@ -40,6 +41,7 @@ pub use order::{
     Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenLine, SeenVersion,
     ShortLine, Since,
 };
+pub use pieces::{Disposition, HeldPieces, PiecesSince, ReturnLine, Returned};
 pub use quote::quote;
 pub use stock::{Crossing, Site, StockChange, StockLevel, StockView, VariantView};
 pub use terms::{

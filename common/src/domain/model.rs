@@ -46,6 +46,13 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Change::Process),
         2 => Just(Change::Ship { tracking: None }),
         1 => Just(Change::Deliver),
+        3 => vec((0..PRODUCTS, 1..3_i32, any::<bool>()), 1..3).prop_map(|lines| Change::Return {
+            lines: lines.into_iter().map(|(n, quantity, restock)| ReturnLine {
+                variant_id: product(n),
+                quantity,
+                disposition: if restock { Disposition::Restock } else { Disposition::WriteOff },
+            }).collect(),
+        }),
     ];
     prop_oneof![
         4 => (vec((0..PRODUCTS, 1..4_i32), 1..4), hold).prop_map(|(lines, hold)| Op::Place { lines, hold }),
@@ -66,6 +73,8 @@ struct Known {
     reservation: bool,
     due: i64,
     confirmed: bool,
+    /// Came back, per product.
+    back: BTreeMap<usize, i64>,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +106,7 @@ impl Model {
         }
         let reservation = matches!(hold, Some((HoldKind::Reservation, _)));
         let due = hold.map_or(0, |(_, seconds)| self.now + i64::from(seconds));
-        self.orders.push(Known { status, lines: sums, reservation, due, confirmed: false });
+        self.orders.push(Known { status, lines: sums, reservation, due, confirmed: false, back: BTreeMap::new() });
     }
 
     /// Answers whether the order has changed.
@@ -112,6 +121,21 @@ impl Model {
             return false;
         }
         let before = order.status;
+        if let Change::Return { lines } = change {
+            let mut back = order.back.clone();
+            for line in lines {
+                *back.entry(number(line.variant_id)).or_default() += i64::from(line.quantity);
+            }
+            let bought = |n: &usize| order.lines.get(n).copied().unwrap_or_default();
+            if !matches!(before, "shipped" | "delivered") || back.iter().any(|(n, quantity)| *quantity > bought(n)) {
+                return false;
+            }
+            order.back = back;
+            for line in lines.iter().filter(|line| line.disposition == Disposition::Restock) {
+                self.on_hand[number(line.variant_id)] += i64::from(line.quantity);
+            }
+            return true;
+        }
         let after = match (change, before) {
             (Change::Pay(_) | Change::Confirm, "pending") => "paid",
             (Change::Cancel | Change::Release, "pending") => "cancelled",
@@ -145,6 +169,10 @@ impl Model {
             }
         }
     }
+}
+
+fn number(product: Uuid) -> usize {
+    usize::try_from(product.as_u128()).expect("small") - 1
 }
 
 /// The core, with what a writer does around it.
@@ -259,13 +287,13 @@ impl Core {
         let mut held = BTreeMap::<(Uuid, Uuid), (i64, i64)>::new();
         for order in self.view.orders.values() {
             for item in order.items() {
-                for allocation in &item.allocations {
-                    let (sold, reserved) = held.entry((item.variant_id, allocation.warehouse_id)).or_default();
+                for pieces in order.held(item) {
+                    let (sold, reserved) = held.entry((pieces.variant_id, pieces.warehouse_id)).or_default();
                     match order.state() {
-                        State::Pending => *reserved += i64::from(allocation.quantity),
+                        State::Pending => *reserved += i64::from(pieces.quantity),
                         State::Rejected | State::Cancelled { .. } => {}
                         State::Paid | State::Processing | State::Shipped { .. } | State::Delivered { .. } => {
-                            *sold += i64::from(allocation.quantity);
+                            *sold += i64::from(pieces.quantity);
                         }
                     }
                 }

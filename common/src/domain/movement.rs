@@ -36,6 +36,8 @@ pub enum Cause {
     Restocked,
     /// Moved to or from another warehouse.
     Transferred,
+    /// What was sold has come back, and can be sold again.
+    Returned,
 }
 
 impl Cause {
@@ -52,6 +54,7 @@ impl Cause {
             Cause::Expired => "expired",
             Cause::Restocked => "restocked",
             Cause::Transferred => "transferred",
+            Cause::Returned => "returned",
         }
     }
 }
@@ -60,7 +63,7 @@ impl TryFrom<&str> for Cause {
     type Error = ();
 
     fn try_from(text: &str) -> Result<Self, ()> {
-        const ALL: [Cause; 9] = [
+        const ALL: [Cause; 10] = [
             Cause::Received,
             Cause::Adjusted,
             Cause::Deducted,
@@ -70,6 +73,7 @@ impl TryFrom<&str> for Cause {
             Cause::Expired,
             Cause::Restocked,
             Cause::Transferred,
+            Cause::Returned,
         ];
         ALL.into_iter().find(|cause| cause.as_str() == text).ok_or(())
     }

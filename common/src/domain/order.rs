@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Delivery, DeliveryWish, Hold, HoldKind, Line, Money, OverLimit, Payment, Standing, State, Timestamp};
+use super::{
+    Delivery, DeliveryWish, Hold, HoldKind, Line, Money, OverLimit, Payment, PiecesSince, Standing, State, Timestamp,
+};
 
 /// A decided order with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub struct Since {
     #[serde(with = "time::serde::rfc3339::option")]
     pub paid_at: Option<Timestamp>,
     pub payment: Option<Payment>,
+    #[serde(default, skip_serializing_if = "PiecesSince::is_empty")]
+    pub pieces: PiecesSince,
 }
 
 impl Order {

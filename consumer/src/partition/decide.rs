@@ -267,9 +267,10 @@ impl Decisions {
                         let released = now.hold().is_some() && !now.standing().converted;
                         self.counts(place).released += i64::from(released);
                     }
-                    Change::Process | Change::Ship { .. } | Change::Deliver => {}
+                    Change::Process | Change::Ship { .. } | Change::Deliver | Change::Return { .. } => {}
                 }
-                let changed = Changed { order, revision: *revision, state };
+                let pieces = now.since.as_ref().map(|since| since.pieces.clone()).unwrap_or_default();
+                let changed = Changed { order, revision: *revision, state, pieces };
                 self.note_entry(command, place, changed, Some(command.account), change.reason.clone());
             }
             ChangeOutcome::Refused { .. } | ChangeOutcome::Unknown => {
@@ -297,12 +298,22 @@ impl Decisions {
         &mut self,
         command: &Command,
         Place { partition, sequence }: Place,
-        Changed { order, revision, state }: Changed,
+        Changed { order, revision, state, pieces }: Changed,
         account: Option<Uuid>,
         reason: Option<String>,
     ) {
         self.changed.insert(order);
-        self.history.push(Entry { order, revision, state, partition, sequence, command: command.id, account, reason });
+        self.history.push(Entry {
+            order,
+            revision,
+            state,
+            partition,
+            sequence,
+            command: command.id,
+            account,
+            reason,
+            pieces,
+        });
     }
 
     fn note_command(&mut self, command: &Command, Place { partition, sequence }: Place, outcome: CommandOutcome) {

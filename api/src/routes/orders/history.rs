@@ -3,11 +3,12 @@
 use axum::Json;
 use common::db;
 use common::db::orders::StoredEntry;
-use common::domain::{Timestamp, Tracking};
+use common::domain::{PiecesSince, Timestamp, Tracking};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::find::{Found, find};
+use super::view::returned;
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::extract::Id;
@@ -26,12 +27,16 @@ struct EntryView {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracking: Option<Tracking>,
+    /// What has come back by this change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    returned: Vec<Value>,
     partition: i16,
     sequence: i64,
 }
 
-impl From<StoredEntry> for EntryView {
-    fn from(entry: StoredEntry) -> Self {
+impl EntryView {
+    /// An entry, and what had become of the order's pieces at the one before it.
+    fn new(entry: StoredEntry, before: &PiecesSince) -> Self {
         let by = match entry.account_id {
             Some(id) => json!({ "accountId": id, "account": entry.account, "role": entry.role }),
             // Nobody has asked for it: time was over.
@@ -44,6 +49,7 @@ impl From<StoredEntry> for EntryView {
             by,
             reason: entry.reason,
             tracking: entry.tracking.map(|tracking| tracking.0),
+            returned: entry.pieces.iter().flat_map(|pieces| pieces.returned_after(before)).map(returned).collect(),
             partition: entry.partition,
             sequence: entry.sequence,
         }
@@ -57,6 +63,11 @@ pub(crate) async fn handle(App(state): App, Caller(caller): Caller, Id(id): Id) 
         Found::Failed | Found::Waiting => return Ok(Json(json!({ "id": id, "items": [] }))),
     };
     let found = state.read(move |c| Box::pin(async move { db::orders::history(c, order).await })).await?;
-    let items: Vec<EntryView> = found.into_iter().map(EntryView::from).collect();
+    let mut before = PiecesSince::default();
+    let show = |entry: StoredEntry| {
+        let pieces = entry.pieces.as_deref().cloned().unwrap_or_default();
+        EntryView::new(entry, &std::mem::replace(&mut before, pieces))
+    };
+    let items: Vec<EntryView> = found.into_iter().map(show).collect();
     Ok(Json(json!({ "id": order, "items": items })))
 }

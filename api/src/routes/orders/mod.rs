@@ -1,4 +1,4 @@
-//! Orders: place one, learn its outcome, pay, cancel, move it on, see what has become of it.
+//! Orders: place one, learn its outcome, pay, cancel, move it on, take goods back, see what has become of it.
 
 pub(crate) mod cancel;
 pub(crate) mod change;
@@ -10,4 +10,5 @@ pub(crate) mod place;
 pub(crate) mod placing;
 pub(crate) mod show;
 pub(crate) mod step;
+pub(crate) mod take_back;
 pub(crate) mod view;

@@ -1,6 +1,9 @@
 //! How an order is shown.
 
-use common::domain::{CancelReason, Confirmed, Money, Order, OrderItem, Outcome, Payment, State, Timestamp, Tracking};
+use common::domain::{
+    CancelReason, Confirmed, Disposition, HeldPieces, Money, Order, OrderItem, Outcome, Payment, Returned, State,
+    Timestamp, Tracking,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -112,7 +115,7 @@ pub(crate) fn shown(order: &Order) -> (Value, Option<Bill>, Value) {
     match &order.outcome {
         Outcome::Confirmed(confirmed) => {
             let outcome = json!({ "status": 201, "partition": order.partition, "sequence": order.sequence });
-            (confirmed.items.iter().map(item).collect(), Some(confirmed.into()), outcome)
+            (confirmed.items.iter().map(|item| item_of(order, item)).collect(), Some(confirmed.into()), outcome)
         }
         Outcome::Refused(placed) => {
             let items = json!(placed.lines);
@@ -132,6 +135,29 @@ pub(crate) fn cancel_reason(state: &State) -> Option<CancelReason> {
         | State::Shipped { .. }
         | State::Delivered { .. } => None,
     }
+}
+
+/// An item of an order, with what has become of it.
+fn item_of(order: &Order, of: &OrderItem) -> Value {
+    let mut shown = item(of);
+    let (quantity, restocked) = order.returned(of);
+    if quantity > 0 {
+        shown["returned"] = json!({ "qty": quantity, "restocked": restocked });
+    }
+    shown
+}
+
+/// What has come back at once of one item.
+pub(crate) fn returned(returned: &Returned) -> Value {
+    let restocked = |pieces: &HeldPieces| json!({ "warehouseId": pieces.warehouse_id, "qty": pieces.quantity });
+    let restocked: Vec<Value> = returned.restocked.iter().map(restocked).collect();
+    let disposition = if restocked.is_empty() { Disposition::WriteOff } else { Disposition::Restock };
+    json!({
+        "variantId": returned.variant_id,
+        "qty": returned.quantity,
+        "disposition": disposition,
+        "restocked": restocked,
+    })
 }
 
 pub(crate) fn item(item: &OrderItem) -> Value {

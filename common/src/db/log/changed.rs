@@ -13,8 +13,8 @@ use super::{Item, Level, Made, Row, json, levels_of, view};
 use crate::db::{Error, Result, orders, partitions};
 use crate::domain::{
     Action, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Confirmed, CreateProduct,
-    CreateVariant, Decision, Delivery, Expire, Money, Movement, Order, Outcome, Payment, ProductOutcome, Since, Site,
-    State, StockLevel, StockOutcome, Timestamp, Tracking, TransferStock, VariantView, View,
+    CreateVariant, Decision, Delivery, Expire, Money, Movement, Order, Outcome, Payment, PiecesSince, ProductOutcome,
+    Since, Site, State, StockLevel, StockOutcome, Timestamp, Tracking, TransferStock, VariantView, View,
 };
 
 /// Of a warehouse that stock is only moved in.
@@ -50,6 +50,7 @@ pub(super) struct Stood {
     #[serde(with = "time::serde::rfc3339::option")]
     paid_at: Option<Timestamp>,
     payment: Option<Payment>,
+    pieces: Option<PiecesSince>,
 }
 
 /// A line of the ledger that a command has caused.
@@ -126,7 +127,14 @@ pub(super) fn made(row: Row) -> Result<Made> {
 /// What its history says has expired, in the order of the command.
 fn expired(expire: &Expire, revisions: &BTreeMap<Uuid, i32>) -> Vec<Changed> {
     let state = State::Cancelled { reason: CancelReason::PaymentTimeout };
-    let of = |order: &Uuid| Some(Changed { order: *order, revision: *revisions.get(order)?, state: state.clone() });
+    let of = |order: &Uuid| {
+        Some(Changed {
+            order: *order,
+            revision: *revisions.get(order)?,
+            state: state.clone(),
+            pieces: PiecesSince::default(),
+        })
+    };
     expire.order_ids.iter().filter_map(of).collect()
 }
 
@@ -239,7 +247,13 @@ impl TryFrom<Stood> for Order {
             (0, None) => None,
             (revision, Some(status)) => {
                 let state = orders::state(&status, stood.tracking, stood.cancel_reason.as_deref())?;
-                Some(Since { state, revision, paid_at: stood.paid_at, payment: stood.payment })
+                Some(Since {
+                    state,
+                    revision,
+                    paid_at: stood.paid_at,
+                    payment: stood.payment,
+                    pieces: stood.pieces.unwrap_or_default(),
+                })
             }
             _ => return Err(Error::Corrupt("a command names a revision that the order's history does not have")),
         };

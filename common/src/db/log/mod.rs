@@ -130,13 +130,14 @@ pub fn read<'c>(
                    'sequence', o.sequence, 'acceptedAt', o.accepted_at, 'decidedAt', o.decided_at, 'currency', o.currency,
                    'total', o.total_amount, 'tax', o.tax_amount, 'terms', o.terms, 'delivery', o.delivery,
                    'refusal', o.refusal, 'hold', o.hold, 'dueAt', o.due_at, 'items', i.items,
-                   'revision', w.revision, 'status', h.status, 'tracking', h.tracking,
+                   'revision', w.revision, 'status', h.status, 'tracking', h.tracking, 'pieces', h.pieces,
                    'cancelReason', CASE h.status WHEN 'cancelled' THEN o.cancel_reason END,
                    'paidAt', CASE WHEN p.revision <= w.revision THEN o.paid_at END,
                    'payment', CASE WHEN p.revision <= w.revision THEN o.payment END) ORDER BY w.n) AS orders
           FROM wanted w JOIN orders o ON o.id = w.order_id LEFT JOIN items i ON i.id = o.id
                LEFT JOIN order_status_history h ON h.order_id = o.id AND h.revision = w.revision
-               LEFT JOIN order_status_history p ON p.order_id = o.id AND p.status = 'paid'
+               LEFT JOIN LATERAL (SELECT min(revision) AS revision FROM order_status_history
+                                  WHERE order_id = o.id AND status = 'paid') p ON true
           GROUP BY w.id),
         moved AS (
           SELECT m.command_id AS id, jsonb_agg(jsonb_build_object(

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::db::stock::expect_rows;
 use crate::db::{Error, Result, partitions, reservations};
-use crate::domain::{Order, State, Timestamp, Tracking};
+use crate::domain::{Order, PiecesSince, State, Timestamp, Tracking};
 
 /// Locks orders, by their ids so that no two batches deadlock, and reads them as they then are. To be called before stock is
 /// locked: whoever holds stock never waits for an order.
@@ -35,6 +35,7 @@ pub struct Entry {
     /// Who asked for it; nobody where time did.
     pub account: Option<Uuid>,
     pub reason: Option<String>,
+    pub pieces: PiecesSince,
 }
 
 /// Writes what orders have become, and how they came there. They are locked.
@@ -44,7 +45,7 @@ pub struct Entry {
 pub async fn change(connection: &mut PgConnection, orders: &[&Order], entries: &[Entry], now: Timestamp) -> Result<()> {
     let (mut ids, mut statuses, mut revisions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut paid, mut payments, mut trackings, mut reasons) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut released = Vec::new();
+    let (mut pieces, mut released) = (Vec::new(), Vec::new());
     for order in orders {
         let since = order.since.as_ref().ok_or(Error::Corrupt("an order changed that did not"))?;
         ids.push(order.id);
@@ -53,6 +54,7 @@ pub async fn change(connection: &mut PgConnection, orders: &[&Order], entries: &
         paid.push(since.paid_at);
         payments.push(since.payment.as_ref().map(json).transpose()?);
         trackings.push(since.state.tracking().map(json).transpose()?);
+        pieces.push(stored_pieces(&since.pieces)?);
         reasons.push(cancel_reason(&since.state));
         if order.hold().is_some() && since.state != State::Pending {
             released.push(order.id);
@@ -60,9 +62,9 @@ pub async fn change(connection: &mut PgConnection, orders: &[&Order], entries: &
     }
     let changed = query!(
         "UPDATE orders o SET status = u.status, revision = u.revision, paid_at = u.paid_at, payment = u.payment,
-             tracking = u.tracking, cancel_reason = u.cancel_reason
-         FROM UNNEST($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::jsonb[], $6::jsonb[], $7::text[])
-           AS u (id, status, revision, paid_at, payment, tracking, cancel_reason)
+             tracking = u.tracking, cancel_reason = u.cancel_reason, pieces = u.pieces
+         FROM UNNEST($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::jsonb[], $6::jsonb[], $7::text[],
+                     $8::jsonb[]) AS u (id, status, revision, paid_at, payment, tracking, cancel_reason, pieces)
          WHERE o.id = u.id AND o.revision < u.revision",
         &ids,
         &statuses,
@@ -70,7 +72,8 @@ pub async fn change(connection: &mut PgConnection, orders: &[&Order], entries: &
         &paid as &[Option<Timestamp>],
         &payments as &[Option<serde_json::Value>],
         &trackings as &[Option<serde_json::Value>],
-        &reasons as &[Option<String>]
+        &reasons as &[Option<String>],
+        &pieces as &[Option<serde_json::Value>]
     )
     .execute(&mut *connection)
     .await?;
@@ -95,12 +98,13 @@ async fn write_history(connection: &mut PgConnection, entries: &[Entry], now: Ti
         .collect();
     let trackings =
         entries.iter().map(|entry| entry.state.tracking().map(json).transpose()).collect::<Result<Vec<_>>>()?;
+    let pieces = entries.iter().map(|entry| stored_pieces(&entry.pieces)).collect::<Result<Vec<_>>>()?;
     let written = query!(
         "INSERT INTO order_status_history (order_id, revision, status, partition, sequence, command_id, account_id, reason,
-                                           tracking, changed_at)
-         SELECT u.*, $10::timestamptz
+                                           tracking, pieces, changed_at)
+         SELECT u.*, $11::timestamptz
          FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::smallint[], $5::bigint[], $6::uuid[], $7::uuid[], $8::text[],
-                     $9::jsonb[]) AS u",
+                     $9::jsonb[], $10::jsonb[]) AS u",
         &orders,
         &revisions,
         &statuses,
@@ -110,11 +114,17 @@ async fn write_history(connection: &mut PgConnection, entries: &[Entry], now: Ti
         &accounts as &[Option<Uuid>],
         &reasons as &[Option<String>],
         &trackings as &[Option<serde_json::Value>],
+        &pieces as &[Option<serde_json::Value>],
         now
     )
     .execute(connection)
     .await?;
     expect_rows("order_status_history", entries.len(), written.rows_affected())
+}
+
+/// Nothing where nothing has become of them.
+fn stored_pieces(pieces: &PiecesSince) -> Result<Option<serde_json::Value>> {
+    if pieces.is_empty() { Ok(None) } else { json(pieces).map(Some) }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<serde_json::Value> {
@@ -146,6 +156,8 @@ pub struct StoredEntry {
     pub role: Option<String>,
     pub reason: Option<String>,
     pub tracking: Option<Json<Tracking>>,
+    /// As it was then, from the first on.
+    pub pieces: Option<Json<PiecesSince>>,
     pub changed_at: Timestamp,
 }
 
@@ -157,16 +169,16 @@ pub async fn history(connection: &mut PgConnection, order: Uuid) -> Result<Vec<S
     let rows = query_as!(
         StoredEntry,
         r#"SELECT h.revision AS "revision!", h.status AS "status!", h.partition AS "partition!", h.sequence AS "sequence!",
-                  h.account_id, a.name AS "account?", a.role AS "role?", h.reason, h.tracking AS "tracking: Json<Tracking>",
+                  h.account_id, a.name AS "account?", a.role AS "role?", h.reason, h.tracking AS "tracking: Json<Tracking>", h.pieces AS "pieces: Json<PiecesSince>",
                   h.changed_at AS "changed_at!"
            FROM (SELECT 0 AS revision,
                         CASE WHEN o.refusal IS NOT NULL THEN 'rejected' WHEN o.hold IS NULL THEN 'paid' ELSE 'pending' END
                           AS status,
                         o.partition, o.sequence, o.account_id, o.refusal -> 'refusal' ->> 'reason' AS reason,
-                        NULL::jsonb AS tracking, o.decided_at AS changed_at
+                        NULL::jsonb AS tracking, NULL::jsonb AS pieces, o.decided_at AS changed_at
                  FROM orders o WHERE o.id = $1
                  UNION ALL
-                 SELECT revision, status, partition, sequence, account_id, reason, tracking, changed_at
+                 SELECT revision, status, partition, sequence, account_id, reason, tracking, pieces, changed_at
                  FROM order_status_history WHERE order_id = $1) h
                 LEFT JOIN accounts a ON a.id = h.account_id
            ORDER BY h.revision"#,

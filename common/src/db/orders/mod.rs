@@ -15,7 +15,7 @@ use super::commands::Known;
 use super::{Error, Result, partitions};
 use crate::domain::{
     Allocation, CancelReason, Confirmed, Currency, Delivery, Hold, HoldKind, Money, Order, OrderItem, Outcome, Payment,
-    Placed, Since, State, Timestamp, Tracking,
+    PiecesSince, Placed, Since, State, Timestamp, Tracking,
 };
 
 pub use change::{Entry, StoredEntry, change, history, lock};
@@ -67,7 +67,7 @@ pub async fn find(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Sto
         Row,
         r#"SELECT id, account_id, customer_id, partition, sequence, status, currency, total_amount,
                   refusal AS "refusal: Json<Placed>", fingerprint, accepted_at, decided_at, hold, due_at, revision, paid_at,
-                  payment AS "payment: Json<Payment>", tracking AS "tracking: Json<Tracking>", cancel_reason, terms, tax_amount,
+                  payment AS "payment: Json<Payment>", pieces AS "pieces: Json<PiecesSince>", tracking AS "tracking: Json<Tracking>", cancel_reason, terms, tax_amount,
                   delivery AS "delivery: Json<Box<Delivery>>"
            FROM orders WHERE id = ANY($1)"#,
         ids
@@ -129,6 +129,7 @@ struct Row {
     revision: i32,
     paid_at: Option<Timestamp>,
     payment: Option<Json<Payment>>,
+    pieces: Option<Json<PiecesSince>>,
     tracking: Option<Json<Tracking>>,
     cancel_reason: Option<String>,
     terms: i64,
@@ -209,8 +210,9 @@ impl Row {
         }
         let tracking = self.tracking.as_ref().map(|Json(tracking)| tracking.clone());
         let state = state(&self.status, tracking, self.cancel_reason.as_deref())?;
+        let pieces = self.pieces.as_ref().map(|Json(pieces)| pieces.clone()).unwrap_or_default();
         let payment = self.payment.as_ref().map(|Json(payment)| payment.clone());
-        Ok(Some(Since { state, revision: self.revision, paid_at: self.paid_at, payment }))
+        Ok(Some(Since { state, revision: self.revision, paid_at: self.paid_at, payment, pieces }))
     }
 }
 
