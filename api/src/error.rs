@@ -267,6 +267,7 @@ impl IntoResponse for Error {
 fn stock_problem(product: Option<Uuid>, outcome: &StockOutcome) -> (&'static Kind, Told) {
     let (kind, members) = match outcome {
         StockOutcome::UnknownProduct => (&problems::UNKNOWN_PRODUCT, json!({ "productIds": product.as_slice() })),
+        StockOutcome::IsBundle => (&problems::IS_BUNDLE, json!({})),
         StockOutcome::UnknownWarehouse => (&problems::UNKNOWN_WAREHOUSE, json!({})),
         StockOutcome::Short { requested, on_hand, reserved, version } => (
             &problems::SHORT_STOCK,

@@ -5,12 +5,12 @@
 //! tell how many there were. Read, and not pushed by the writers, it needs nothing but the database to be right: what is missed
 //! while that is away is in the next event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::db;
-use common::db::stock::StoredLevel;
+use common::db::stock::{StoredComponent, StoredLevel, StoredStock};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ pub(crate) enum Stock {
     /// It was not read yet.
     Unread,
     Known {
-        levels: Vec<StoredLevel>,
+        stock: StoredStock,
         /// How it is shown: made once for all listeners.
         shown: Arc<str>,
     },
@@ -64,19 +64,19 @@ impl Live {
     }
 
     /// Tells what was read of a product, where it differs from what was told before.
-    fn tell(&self, product: Uuid, read: Option<Vec<StoredLevel>>) {
+    fn tell(&self, product: Uuid, read: Option<StoredStock>) {
         let products = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = products.get(&product) else { return };
         sender.send_if_modified(|known| {
             let is_old = match (&*known, &read) {
-                (Stock::Known { levels, .. }, Some(read)) => levels == read,
+                (Stock::Known { stock, .. }, Some(read)) => stock == read,
                 (Stock::Gone, None) => true,
                 (Stock::Unread, _) | (Stock::Known { .. }, None) | (Stock::Gone, Some(_)) => false,
             };
             if !is_old {
-                *known = read.map_or(Stock::Gone, |levels| {
-                    let shown = view(product, &levels).to_string().into();
-                    Stock::Known { levels, shown }
+                *known = read.map_or(Stock::Gone, |stock| {
+                    let shown = view(product, &stock).to_string().into();
+                    Stock::Known { stock, shown }
                 });
             }
             !is_old
@@ -94,7 +94,7 @@ pub(crate) async fn read(state: Arc<State>, stop: CancellationToken) {
         for products in state.live.products().chunks(PRODUCTS_AT_ONCE) {
             let asked = products.to_vec();
             match state.read(move |c| Box::pin(async move { db::stock::of_products(c, &asked).await })).await {
-                Ok(levels) => tell(&state.live, products, levels),
+                Ok(mut read) => products.iter().for_each(|product| state.live.tell(*product, read.remove(product))),
                 Err(error) => {
                     tracing::warn!(?error, "live stock could not be read");
                     tokio::time::sleep(AFTER_FAILURE).await;
@@ -104,26 +104,30 @@ pub(crate) async fn read(state: Arc<State>, stop: CancellationToken) {
     }
 }
 
-fn tell(live: &Live, products: &[Uuid], levels: Vec<(Uuid, StoredLevel)>) {
-    let mut of = BTreeMap::<Uuid, Vec<StoredLevel>>::new();
-    for (product, level) in levels {
-        of.entry(product).or_default().push(level);
-    }
-    for product in products {
-        live.tell(*product, of.remove(product));
-    }
-}
-
 /// How the stock of a product is shown.
-pub(crate) fn view(product: Uuid, levels: &[StoredLevel]) -> Value {
+pub(crate) fn view(product: Uuid, StoredStock { levels, components }: &StoredStock) -> Value {
     let sum = |of: fn(&StoredLevel) -> i64| levels.iter().map(of).sum::<i64>();
-    json!({
+    let bundles = components.iter().map(|component| component.available / i64::from(component.quantity.max(1))).min();
+    let mut shown = json!({
         "productId": product,
         "onHand": sum(|level| level.on_hand),
         "reserved": sum(|level| level.reserved),
         // What can be ordered.
-        "available": sum(|level| if level.open { level.on_hand - level.reserved } else { 0 }),
+        "available": bundles.unwrap_or_default() + sum(|level| if level.open { level.on_hand - level.reserved } else { 0 }),
         "levels": levels.iter().map(show).collect::<Vec<Value>>(),
+    });
+    if !components.is_empty() {
+        shown["components"] = components.iter().map(show_component).collect();
+    }
+    shown
+}
+
+fn show_component(component: &StoredComponent) -> Value {
+    json!({
+        "productId": component.product_id,
+        "variantId": component.variant_id,
+        "qty": component.quantity,
+        "available": component.available,
     })
 }
 

@@ -84,6 +84,10 @@ kinds! {
         "Deliver to another address, or ask the operator for zones and rates: see `GET /terms`.";
     UNKNOWN_CATEGORY = "unknown-category", 422, "The category is unknown",
         "Name a category that exists, or none.";
+    UNKNOWN_COMPONENT = "unknown-component", 422, "A component of the bundle is unknown",
+        "Name variants that are sold, and are no bundles themselves.";
+    IS_BUNDLE = "is-bundle", 422, "A bundle has no stock of its own",
+        "Change the stock of its components.";
     OTHER_CURRENCY = "other-currency", 422, "The product is priced in another currency",
         "All variants of a product are priced in one currency, for ever: make another product.";
     UNKNOWN_WAREHOUSE = "unknown-warehouse", 422, "The warehouse is unknown",

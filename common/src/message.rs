@@ -13,9 +13,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    AMOUNT_MAX, Action, Change, ChangeOrder, ChangeOutcome, ChangeStock, Command, CreateProduct, CreateVariant,
-    DeliveryWish, HoldTerms, Idempotency, Line, Money, ON_HAND_MAX, ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome,
-    StockOutcome, Timestamp, TransferStock, WINDOW_SECONDS_MAX, merge_lines,
+    AMOUNT_MAX, Action, COMPONENT_QUANTITY_MAX, COMPONENTS_MAX, Change, ChangeOrder, ChangeOutcome, ChangeStock,
+    Command, Component, CreateProduct, CreateVariant, DeliveryWish, HoldTerms, Idempotency, Line, Money, ON_HAND_MAX,
+    ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, StockOutcome, Timestamp, TransferStock, WINDOW_SECONDS_MAX,
+    merge_lines,
 };
 
 /// A command with where to tell its outcome.
@@ -45,6 +46,8 @@ enum Wire {
     CreateProductV1(CreateProductV1),
     /// A product in a category.
     CreateProductV2(CreateProductV1),
+    /// A bundle.
+    CreateProductV3(CreateProductV1),
     CreateVariantV1(CreateVariantV1),
     ChangeOrderV1(ChangeOrderV1),
     ChangeStockV1(ChangeStockV1),
@@ -148,6 +151,9 @@ pub fn encode(queued: &Queued) -> Result<Vec<u8>, Unreadable> {
     };
     let wire = match command.action {
         Action::PlaceOrder(order) => place_order(head, order),
+        Action::CreateProduct(product) if !product.components.is_empty() => {
+            Wire::CreateProductV3(CreateProductV1 { head, product })
+        }
         Action::CreateProduct(product) if product.category_id.is_some() => {
             Wire::CreateProductV2(CreateProductV1 { head, product })
         }
@@ -242,11 +248,13 @@ pub fn decode(json: &str) -> Result<Queued, Unreadable> {
             let order = PlaceOrder { delivery, expected_total, ..order(customer_id, items, hold)? };
             (head, Action::PlaceOrder(order))
         }
-        Wire::CreateProductV1(CreateProductV1 { head, product })
-        | Wire::CreateProductV2(CreateProductV1 { head, product }) => {
+        Wire::CreateProductV1(CreateProductV1 { head, mut product })
+        | Wire::CreateProductV2(CreateProductV1 { head, mut product })
+        | Wire::CreateProductV3(CreateProductV1 { head, mut product }) => {
             if !is_possible(product.stock, Some(product.price)) {
                 return Err(Unreadable::Value(IMPOSSIBLE));
             }
+            components(&mut product)?;
             (head, Action::CreateProduct(product))
         }
         Wire::CreateVariantV1(CreateVariantV1 { head, variant }) => {
@@ -278,6 +286,21 @@ pub fn decode(json: &str) -> Result<Queued, Unreadable> {
     };
     let Head { id, account_id, accepted_at, idempotency, reply_to } = head;
     Ok(Queued { command: Command { id, account: account_id, accepted_at, idempotency, action }, reply_to })
+}
+
+/// What a bundle is made of as the core expects it, whoever has written the message.
+fn components(product: &mut CreateProduct) -> Result<(), Unreadable> {
+    let components = &mut product.components;
+    components.sort_unstable_by_key(|component| component.variant_id);
+    let twice = components.windows(2).any(|two| two[0].variant_id == two[1].variant_id);
+    let within = |component: &Component| (1..=COMPONENT_QUANTITY_MAX).contains(&component.quantity);
+    if twice || components.len() > COMPONENTS_MAX || !components.iter().all(within) {
+        return Err(Unreadable::Value("a bundle is of up to 20 components, each named once, of 1 to 1,000 pieces"));
+    }
+    if !components.is_empty() && product.stock != 0 {
+        return Err(Unreadable::Value("a bundle has no stock of its own"));
+    }
+    Ok(())
 }
 
 const IMPOSSIBLE: &str = "a product's stock or price is negative or too large";

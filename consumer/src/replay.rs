@@ -46,7 +46,8 @@ pub struct Difference {
 pub async fn replay(connection: &mut PgConnection, partition: u16) -> db::Result<Replay> {
     let mut again = Again { replay: Replay { partition, ..Replay::default() }, changed: BTreeMap::new() };
     let terms = db::terms::all(connection).await?;
-    let mut log = log::read(connection, partition, &terms)?;
+    let bundles = db::bundles::all(connection).await?;
+    let mut log = log::read(connection, partition, &terms, bundles)?;
     while let Some(recorded) = log.try_next().await? {
         again.decide(recorded);
     }

@@ -5,6 +5,7 @@
 mod accounts;
 mod backpressure;
 mod bad_input;
+mod bundles;
 mod carts;
 mod catalogue;
 mod cluster;

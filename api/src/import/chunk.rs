@@ -134,6 +134,7 @@ impl<'a> Chunk<'a> {
             stock: line.stock.unwrap_or_default(),
             warehouse_id: self.warehouse(line)?,
             category_id: self.category(line),
+            components: Vec::new(),
         })
     }
 
@@ -320,6 +321,7 @@ impl<'a> Chunk<'a> {
             Decided::StockV1 { outcome: StockOutcome::Short { reserved, .. }, .. } => {
                 format!("{reserved} pieces are reserved: no less can be there")
             }
+            Decided::StockV1 { outcome: StockOutcome::IsBundle, .. } => "a bundle has no stock of its own".to_owned(),
             decided => format!("it could not be done: {decided:?}"),
         };
         self.refuse(number, reason);

@@ -41,7 +41,7 @@ pub async fn lock(
     }
     // A statement of its own, that sees what was committed while the first one waited.
     let rows = query!(
-        r#"SELECT u.customer AS "customer!", u.product AS "product!", sum(i.quantity)::bigint AS "bought!"
+        r#"SELECT u.customer AS "customer!", u.product AS "product!", sum(COALESCE(i.sold, i.quantity))::bigint AS "bought!"
            FROM UNNEST($1::text[], $2::uuid[], $3::timestamptz[]) AS u (customer, product, since)
                 JOIN orders o ON o.customer_id = u.customer AND o.decided_at > COALESCE(u.since, '-infinity')
                   AND o.status NOT IN ('rejected', 'cancelled')

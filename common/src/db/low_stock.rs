@@ -106,6 +106,8 @@ pub async fn now(connection: &mut PgConnection, after: Option<Uuid>, limit: i64)
                   FROM stock s JOIN warehouses w ON w.id = s.warehouse_id
                   WHERE s.variant_id = v.id AND w.closed_at IS NULL) o
            WHERE v.low_stock_threshold IS NOT NULL AND v.deleted_at IS NULL AND p.deleted_at IS NULL
+             -- A bundle has no stock of its own.
+             AND NOT v.is_bundle
              AND o.available <= v.low_stock_threshold AND ($1::uuid IS NULL OR v.id > $1)
            ORDER BY v.id LIMIT $2"#,
         after,

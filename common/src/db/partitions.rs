@@ -164,7 +164,7 @@ pub async fn fence(
     let wanted = partitions.iter().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
     let rows = query!(
         r#"SELECT partition, epoch, sequence, business_time() AS "now!", (SELECT max(version) FROM terms) AS "terms!",
-                EXISTS (SELECT FROM product_limits) AS "limits!",
+                EXISTS (SELECT FROM product_limits) AS "limits!", EXISTS (SELECT FROM bundle_components) AS "bundles!",
                 (SELECT min(due_at) FROM reservations
                  WHERE line = 0 AND allocation = 0 AND due_at >= COALESCE($2::timestamptz, '-infinity')) AS due
          FROM partitions WHERE partition = ANY($1) ORDER BY partition FOR UPDATE"#,
@@ -176,7 +176,8 @@ pub async fn fence(
     let found = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let missing = Error::RowCount { table: "partitions", expected: wanted.len(), written: found };
     let first = rows.first().filter(|_| rows.len() == wanted.len()).ok_or(missing)?;
-    let moment = Moment { now: first.now, terms: first.terms, limits: first.limits, due: first.due };
+    let moment =
+        Moment { now: first.now, terms: first.terms, limits: first.limits, bundles: first.bundles, due: first.due };
     let fenced = rows
         .into_iter()
         .map(|row| Ok(Fenced { partition: number(row.partition)?, epoch: row.epoch, sequence: row.sequence }))
@@ -192,6 +193,8 @@ pub struct Moment {
     pub terms: i64,
     /// Whether any product is limited.
     pub limits: bool,
+    /// Whether there are bundles.
+    pub bundles: bool,
     /// When the next reservation of all is due, or was.
     pub due: Option<Timestamp>,
 }

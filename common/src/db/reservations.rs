@@ -21,7 +21,7 @@ pub(super) async fn insert(connection: &mut PgConnection, held: &[(&Order, Hold)
                 orders.push(order.id);
                 lines.push(line);
                 allocations.push(n);
-                variants.push(item.variant_id);
+                variants.push(item.stock_of(allocation));
                 warehouses.push(allocation.warehouse_id);
                 quantities.push(allocation.quantity);
                 due.push(hold.due_at);
@@ -144,7 +144,7 @@ pub async fn next_due(connection: &mut PgConnection, from: Option<Timestamp>) ->
     let moment = query_as!(
         Moment,
         r#"SELECT business_time() AS "now!", (SELECT max(version) FROM terms) AS "terms!",
-                  EXISTS (SELECT FROM product_limits) AS "limits!",
+                  EXISTS (SELECT FROM product_limits) AS "limits!", EXISTS (SELECT FROM bundle_components) AS "bundles!",
                   (SELECT min(due_at) FROM reservations
                    WHERE line = 0 AND allocation = 0 AND due_at >= COALESCE($1::timestamptz, '-infinity')) AS due"#,
         from

@@ -199,8 +199,9 @@ async fn pieces(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> R
         "I-4",
         "more of an order has come back than was bought",
         r#"WITH bought AS (
-             SELECT order_id, variant_id, sum(quantity) AS quantity FROM order_items
-             WHERE order_id IN (SELECT id FROM orders WHERE pieces IS NOT NULL) GROUP BY 1, 2),
+             SELECT order_id, COALESCE(bundle_id, variant_id) AS variant_id, sum(COALESCE(sold, quantity)) AS quantity,
+                    sum(quantity) AS pieces
+             FROM order_items WHERE order_id IN (SELECT id FROM orders WHERE pieces IS NOT NULL) GROUP BY 1, 2),
            came AS (
              SELECT o.id AS order_id, (back ->> 'variantId')::uuid AS variant_id, sum((back ->> 'quantity')::bigint) AS quantity,
                     sum((SELECT COALESCE(sum((r ->> 'quantity')::bigint), 0) FROM jsonb_path_query(back, '$.restocked[*]') AS r))
@@ -209,7 +210,7 @@ async fn pieces(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> R
            SELECT format('order %s, variant %s: %s bought, %s came back, %s of them restocked', order_id, variant_id,
                          COALESCE(b.quantity, 0), c.quantity, c.restocked) AS "example!", count(*) OVER () AS "rows!"
            FROM came c LEFT JOIN bought b USING (order_id, variant_id)
-           WHERE c.quantity > COALESCE(b.quantity, 0) OR c.restocked > c.quantity ORDER BY 1 LIMIT $1"#
+           WHERE c.quantity > COALESCE(b.quantity, 0) OR c.restocked > c.quantity * b.pieces / b.quantity ORDER BY 1 LIMIT $1"#
     );
     Ok(())
 }
@@ -223,7 +224,7 @@ async fn orders(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> R
         r#"SELECT format('order %s: total %s, of it tax %s and delivery %s, items of %s', o.id, COALESCE(o.total_amount::text, 'none'),
                          o.tax_amount, COALESCE(o.delivery ->> 'cost', '0'),
                          COALESCE(h.amount::text, 'none')) AS "example!", count(*) OVER () AS "rows!"
-           FROM orders o LEFT JOIN (SELECT order_id, sum(quantity * unit_amount::numeric) AS amount FROM order_items
+           FROM orders o LEFT JOIN (SELECT order_id, sum(COALESCE(sold, quantity) * unit_amount::numeric) AS amount FROM order_items
                                     GROUP BY 1) h ON h.order_id = o.id
            WHERE o.total_amount IS DISTINCT FROM h.amount + o.tax_amount + COALESCE((o.delivery ->> 'cost')::bigint, 0)
            ORDER BY 1 LIMIT $1"#
@@ -330,7 +331,7 @@ async fn other_refusals(connection: &mut PgConnection, findings: &mut Vec<Findin
                   AS p ("productId" uuid, "limit" jsonb, bought bigint, requested bigint)
            WHERE o.refusal -> 'refusal' ->> 'reason' = 'limit-exceeded'
              AND (p.bought + p.requested <= (p."limit" ->> 'qty')::bigint
-                  OR p.bought > (SELECT COALESCE(sum(i.quantity), 0) FROM orders b JOIN order_items i ON i.order_id = b.id
+                  OR p.bought > (SELECT COALESCE(sum(COALESCE(i.sold, i.quantity)), 0) FROM orders b JOIN order_items i ON i.order_id = b.id
                                  WHERE b.customer_id = o.customer_id AND b.decided_at <= o.decided_at
                                    AND i.product_id = p."productId"))
            ORDER BY 1 LIMIT $1"#

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Cause, CreateProduct, CreateVariant, Movement, ProductOutcome, Site, StockLevel, VariantView, View};
+use super::{
+    Cause, Component, CreateProduct, CreateVariant, Movement, ProductOutcome, Site, StockLevel, VariantView, View,
+};
 
 pub(super) fn create_product(
     view: &mut View,
@@ -18,8 +20,16 @@ pub(super) fn create_product(
         Err(refused) => return refused,
     };
     let (name, sku) = (product.name.clone(), product.sku.clone());
-    let new =
-        VariantView { product: id, name, sku, price: product.price, deleted: false, low_at: None, levels: Vec::new() };
+    let is_component = |component: &Component| {
+        let known = view.stock.variant(component.variant_id);
+        known
+            .is_some_and(|known| known.product == component.product_id && !known.deleted && known.components.is_empty())
+    };
+    if !product.components.iter().all(is_component) {
+        return ProductOutcome::UnknownComponent;
+    }
+    let components = product.components.as_slice().into();
+    let new = VariantView { components, ..VariantView::new(id, name, sku, product.price) };
     open(view, id, new, (product.warehouse_id, site, product.stock), moved)
 }
 
@@ -42,8 +52,7 @@ pub(super) fn create_variant(
         return ProductOutcome::OtherCurrency;
     }
     let (name, sku) = (Arc::from(variant_name(&product.name, &variant.options)), variant.sku.clone());
-    let new =
-        VariantView { product: variant.product_id, name, sku, price, deleted: false, low_at: None, levels: Vec::new() };
+    let new = VariantView::new(variant.product_id, name, sku, price);
     open(view, id, new, (variant.warehouse_id, site, variant.stock), moved)
 }
 
@@ -116,6 +125,7 @@ mod tests {
             stock,
             warehouse_id,
             category_id: None,
+            components: Vec::new(),
         })
     }
 
@@ -143,6 +153,29 @@ mod tests {
             let made = outcome(&mut view, &command(9, product(sku, warehouse, quantity)));
             assert_eq!(made, (expected, received), "{sku}");
         }
+    }
+
+    #[test]
+    fn a_bundle_is_of_variants_that_are_sold_and_no_bundles_themselves() {
+        let mut view = view();
+        outcome(&mut view, &command(1, product("CUP", HERE, 5)));
+        let bundle = |of: u128, variant: u128, sku: &str| {
+            let (product_id, variant_id) = (Uuid::from_u128(of), Uuid::from_u128(variant));
+            let Action::CreateProduct(new) = product(sku, HERE, 0) else { unreachable!() };
+            let components = vec![Component { product_id, variant_id, quantity: 2 }];
+            Action::CreateProduct(CreateProduct { components, ..new })
+        };
+        let made = ProductOutcome::Created { stock_version: 0 };
+        for (id, action, expected) in [
+            (2, bundle(1, 9, "A"), ProductOutcome::UnknownComponent),
+            (2, bundle(9, 1, "A"), ProductOutcome::UnknownComponent),
+            (2, bundle(1, 1, "A"), made),
+            (3, bundle(2, 2, "B"), ProductOutcome::UnknownComponent),
+        ] {
+            assert_eq!(outcome(&mut view, &command(id, action.clone())).0, expected, "{action:?}");
+        }
+        let bundle = view.stock.variant(Uuid::from_u128(2)).expect("made");
+        assert_eq!(bundle.components.iter().map(|of| of.quantity).collect::<Vec<_>>(), [2]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Change, DeliveryWish, HoldKind, Money, Timestamp};
+use super::{Change, Component, DeliveryWish, HoldKind, Money, Timestamp};
 
 /// One request, accepted and waiting to be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,9 @@ pub struct CreateProduct {
     /// It is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category_id: Option<Uuid>,
+    /// Of what it is a bundle, with no stock of its own: each variant once. Empty where it is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<Component>,
 }
 
 /// Another variant of a product that is there, with its opening stock.
@@ -213,19 +216,21 @@ impl Command {
         }
     }
 
-    /// Every variant that it names whose stock the decision may look at or change, with the most that it may take of it.
+    /// Every variant that it names whose stock the decision may look at or change, with the most that it may take of it; of
+    /// a bundle its components are not told.
     /// Those of the orders that it changes are not known to it.
     pub fn variants(&self) -> impl Iterator<Item = (Uuid, i64)> + '_ {
-        let (lines, other) = match &self.action {
-            Action::PlaceOrder(order) => (order.lines.as_slice(), None),
-            Action::CreateProduct(_) => (&[][..], Some((self.id, 0))),
+        let (lines, components, other) = match &self.action {
+            Action::PlaceOrder(order) => (order.lines.as_slice(), &[][..], None),
+            Action::CreateProduct(product) => (&[][..], product.components.as_slice(), Some((self.id, 0))),
             // A product's default variant has its id.
-            Action::CreateVariant(variant) => (&[][..], Some((variant.product_id, 0))),
-            Action::ChangeStock(change) => (&[][..], Some((change.variant_id, (-change.quantity).max(0)))),
-            Action::TransferStock(transfer) => (&[][..], Some((transfer.variant_id, transfer.quantity))),
-            Action::ChangeOrder(_) | Action::Expire(_) => (&[][..], None),
+            Action::CreateVariant(variant) => (&[][..], &[][..], Some((variant.product_id, 0))),
+            Action::ChangeStock(change) => (&[][..], &[][..], Some((change.variant_id, (-change.quantity).max(0)))),
+            Action::TransferStock(transfer) => (&[][..], &[][..], Some((transfer.variant_id, transfer.quantity))),
+            Action::ChangeOrder(_) | Action::Expire(_) => (&[][..], &[][..], None),
         };
-        lines.iter().map(|line| (line.variant_id, i64::from(line.quantity))).chain(other)
+        let lines = lines.iter().map(|line| (line.variant_id, i64::from(line.quantity)));
+        lines.chain(components.iter().map(|component| (component.variant_id, 0))).chain(other)
     }
 
     /// The orders, decided before, that it changes.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Action, ChangeOutcome, Changed, Command, Hold, HoldTerms, Limits, Line, Movement, Order, OrderItem, Outcome,
     PlaceOrder, Placed, ProductOutcome, Refusal, SeenLine, Site, StockOutcome, StockView, Terms, Timestamp, catalogue,
-    change, inventory, quote,
+    change, inventory, quote, quote::drawn,
 };
 
 /// Everything that the decisions of a batch may look at and change.
@@ -115,20 +115,19 @@ fn beside(stock: &StockView, order: &PlaceOrder, refusal: &Refusal) -> Vec<SeenL
         | Refusal::CustomerRequired { .. }
         | Refusal::LimitExceeded { .. } => return Vec::new(),
     };
-    let beside = order.lines.iter().filter(|line| short.iter().all(|short| short.variant_id != line.variant_id));
-    beside
-        .filter_map(|line| {
-            Some(SeenLine { variant_id: line.variant_id, seen: stock.variant(line.variant_id)?.versions() })
-        })
-        .collect()
+    let beside = drawn(stock, &order.lines).into_iter();
+    let beside = beside.filter(|variant_id| short.iter().all(|short| short.variant_id != *variant_id));
+    beside.filter_map(|variant_id| Some(SeenLine { variant_id, seen: stock.variant(variant_id)?.versions() })).collect()
 }
 
 /// Sells or reserves an item. It was seen that there is enough.
 fn take(stock: &mut StockView, item: &mut OrderItem, reserve: bool) {
+    let own = item.variant_id;
     for allocation in &mut item.allocations {
         let quantity = i64::from(allocation.quantity);
         let (on_hand, reserved) = if reserve { (0, quantity) } else { (-quantity, 0) };
-        let version = stock.change(item.variant_id, allocation.warehouse_id, on_hand, reserved);
+        let variant = allocation.component_id.unwrap_or(own);
+        let version = stock.change(variant, allocation.warehouse_id, on_hand, reserved);
         allocation.stock_version = version.unwrap_or_default();
     }
 }
@@ -137,8 +136,8 @@ fn take(stock: &mut StockView, item: &mut OrderItem, reserve: bool) {
 mod tests {
     use super::*;
     use crate::domain::{
-        AMOUNT_MAX, Address, Allocation, Confirmed, Currency, DeliveryMode, DeliveryTier, DeliveryWish, HoldKind,
-        Limit, Money, Placed, Rate, Rates, SeenVersion, ShortLine, StockLevel, VariantView,
+        AMOUNT_MAX, Address, Allocation, Component, Confirmed, Currency, DeliveryMode, DeliveryTier, DeliveryWish,
+        HoldKind, Limit, Money, Placed, Rate, Rates, SeenVersion, ShortLine, StockLevel, VariantView,
     };
 
     const HERE: Uuid = Uuid::from_u128(100);
@@ -164,9 +163,8 @@ mod tests {
             (5, money(7, "EUR"), false, vec![level(HERE, 3, 0)]),
         ] {
             let id = Uuid::from_u128(id);
-            let view =
-                VariantView { product: id, name: "n".into(), sku: "s".into(), price, deleted, low_at: None, levels };
-            stock.insert(id, view);
+            let view = VariantView::new(id, "n".into(), "s".into(), price);
+            stock.insert(id, VariantView { deleted, levels, ..view });
         }
         stock
     }
@@ -232,6 +230,7 @@ mod tests {
                         product_id: Uuid::from_u128(1),
                         variant_id: Uuid::from_u128(1),
                         requested: 14,
+                        bundle_id: None,
                         on_hand: 15,
                         reserved: 2,
                         seen: seen([HERE, THERE]),
@@ -329,15 +328,8 @@ mod tests {
         let site = |zone| Site { zone, open: true };
         let levels =
             vec![StockLevel { site: site(1), ..level(HERE, 1, 0) }, StockLevel { site: site(2), ..level(THERE, 9, 0) }];
-        let view_of = |levels| VariantView {
-            product,
-            name: "n".into(),
-            sku: "s".into(),
-            price: money(100, "EUR"),
-            deleted: false,
-            low_at: None,
-            levels,
-        };
+        let view_of =
+            |levels| VariantView { levels, ..VariantView::new(product, "n".into(), "s".into(), money(100, "EUR")) };
         stock.insert(product, view_of(levels));
         for (quantity, tier, cost) in [(1, DeliveryTier::One, 5), (2, DeliveryTier::Two, 7), (10, DeliveryTier::Two, 7)]
         {
@@ -371,12 +363,62 @@ mod tests {
             panic!("there is enough");
         };
         assert_eq!(total, money(13 * 100 + 3 * 7, "EUR"));
-        let allocation = |warehouse_id, quantity| Allocation { warehouse_id, quantity, stock_version: 8 };
+        let allocation =
+            |warehouse_id, quantity| Allocation { warehouse_id, quantity, stock_version: 8, component_id: None };
         assert_eq!(items[0].allocations, [allocation(HERE, 10), allocation(THERE, 3)]);
         assert_eq!(items[1].allocations, [allocation(HERE, 3)]);
         let left: Vec<_> = stock.changes().map(|change| (change.on_hand, change.reserved, change.version)).collect();
         assert_eq!(left, [(0, 0, 8), (2, 2, 8), (0, 0, 8)]);
         assert!(matches!(order(&mut stock, &[line(1, 1)]), Outcome::Refused(_)), "what is reserved is not sold");
+    }
+
+    #[test]
+    fn lines_that_draw_on_the_same_stock_are_checked_together_and_each_remembers_its_share() {
+        let mut view = view(stock());
+        let bundle = Uuid::from_u128(7);
+        let of =
+            |id, quantity| Component { product_id: Uuid::from_u128(id), variant_id: Uuid::from_u128(id), quantity };
+        let components = [of(1, 2), of(5, 1)].into();
+        let of_both = VariantView::new(bundle, "n".into(), "s".into(), money(150, "EUR"));
+        view.stock.insert(bundle, VariantView { components, ..of_both });
+
+        // 13 of the first are to be had, and 3 of the fifth.
+        let Outcome::Refused(placed) = place(&mut view, &[line(1, 8), line(7, 3)], None) else {
+            panic!("14 are too many")
+        };
+        let Refusal::InsufficientStock { lines } = placed.refusal else { panic!("{:?}", placed.refusal) };
+        let told: Vec<_> = lines.iter().map(|short| (short.variant_id, short.bundle_id, short.requested)).collect();
+        assert_eq!(told, [(Uuid::from_u128(1), None, 14), (Uuid::from_u128(1), Some(bundle), 14)]);
+        assert_eq!(placed.beside.iter().map(|seen| seen.variant_id).collect::<Vec<_>>(), [Uuid::from_u128(5)]);
+
+        let Outcome::Confirmed(confirmed) = place(&mut view, &[line(1, 7), line(7, 3)], None) else {
+            panic!("there is enough")
+        };
+        assert_eq!(confirmed.total, money(7 * 100 + 3 * 150, "EUR"));
+        let taken = |item: &OrderItem| {
+            let taken =
+                item.allocations.iter().map(|a| (item.stock_of(a), a.warehouse_id, a.quantity, a.stock_version));
+            taken.collect::<Vec<_>>()
+        };
+        assert_eq!(taken(&confirmed.items[0]), [(Uuid::from_u128(1), HERE, 7, 8)]);
+        let first = Uuid::from_u128(1);
+        let of_bundle = [(first, HERE, 3, 9), (first, THERE, 3, 8), (Uuid::from_u128(5), HERE, 3, 8)];
+        assert_eq!(taken(&confirmed.items[1]), of_bundle);
+        assert_eq!((confirmed.items[1].quantity, &*confirmed.items[1].sku), (3, "s"));
+    }
+
+    #[test]
+    fn more_pieces_of_a_component_than_a_quantity_can_be_are_several_allocations() {
+        let mut view = view(StockView::default());
+        let (bundle, part) = (Uuid::from_u128(7), Uuid::from_u128(1));
+        let components = [Component { product_id: part, variant_id: part, quantity: 1_000 }].into();
+        let plain = |id| VariantView::new(id, "n".into(), "s".into(), money(0, "EUR"));
+        view.stock.insert(bundle, VariantView { components, ..plain(bundle) });
+        view.stock.insert(part, VariantView { levels: vec![level(HERE, 5_000_000_000, 0)], ..plain(part) });
+        let Outcome::Confirmed(confirmed) = place(&mut view, &[line(7, 4_000_000)], None) else { panic!("enough") };
+        let pieces = confirmed.items[0].allocations.iter().map(|a| i64::from(a.quantity));
+        assert_eq!(pieces.sum::<i64>(), 4_000_000_000);
+        assert_eq!(view.stock.level(part, HERE).map(|level| level.on_hand), Some(1_000_000_000));
     }
 
     #[test]

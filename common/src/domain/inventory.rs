@@ -20,6 +20,8 @@ pub enum StockOutcome {
         to: Row,
     },
     UnknownProduct,
+    /// It has no stock of its own.
+    IsBundle,
     UnknownWarehouse,
     /// More is taken than is available, the row being as told.
     Short {
@@ -50,6 +52,9 @@ pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Move
     match view.stock.variant(variant) {
         Some(known) if known.product == change.product_id => {}
         Some(_) | None => return StockOutcome::UnknownProduct,
+    }
+    if view.stock.variant(variant).is_some_and(|known| !known.components.is_empty()) {
+        return StockOutcome::IsBundle;
     }
     let Some(level) = view.stock.level(variant, warehouse) else {
         // What is added to has a row; of what has none there is nothing to take.
@@ -85,6 +90,9 @@ pub(super) fn transfer(view: &mut View, transfer: &TransferStock, moved: &mut Ve
     match view.stock.variant(variant) {
         Some(known) if known.product == transfer.product_id => {}
         Some(_) | None => return StockOutcome::UnknownProduct,
+    }
+    if view.stock.variant(variant).is_some_and(|known| !known.components.is_empty()) {
+        return StockOutcome::IsBundle;
     }
     // Where a warehouse is known, so is its row: it is opened before, save of a variant of this very batch.
     let (Some(from), Some(to)) = (view.stock.level(variant, from_id), view.stock.level(variant, to_id)) else {

@@ -7,6 +7,7 @@
 //! **Architecture invariant**: a refusal is a `Decision`, never an `Err`; there is nothing here that can fail.
 
 mod allocate;
+mod bundle;
 mod catalogue;
 mod change;
 mod command;
@@ -25,6 +26,7 @@ mod stock;
 mod terms;
 
 pub use allocate::{Piece, Wanted, allocate, offered};
+pub use bundle::{Bundles, COMPONENT_QUANTITY_MAX, COMPONENTS_MAX, Component};
 pub use catalogue::variant_name;
 pub use change::{ChangeOutcome, Changed};
 pub use command::{

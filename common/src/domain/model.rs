@@ -11,6 +11,8 @@ use uuid::Uuid;
 use super::*;
 
 const PRODUCTS: usize = 3;
+/// A bundle of two of the first product and one of the second.
+const BUNDLE: usize = PRODUCTS;
 const WAREHOUSES: [Uuid; 2] = [Uuid::from_u128(100), Uuid::from_u128(200)];
 
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Change::Process),
         2 => Just(Change::Ship { tracking: None }),
         1 => Just(Change::Deliver),
-        3 => vec((0..PRODUCTS, 1..3_i32, any::<bool>()), 1..3).prop_map(|lines| Change::Return {
+        3 => vec((0..=BUNDLE, 1..3_i32, any::<bool>()), 1..3).prop_map(|lines| Change::Return {
             lines: lines.into_iter().map(|(n, quantity, restock)| ReturnLine {
                 variant_id: product(n),
                 quantity,
@@ -55,7 +57,7 @@ fn op() -> impl Strategy<Value = Op> {
         }),
     ];
     prop_oneof![
-        4 => (vec((0..PRODUCTS, 1..4_i32), 1..4), hold).prop_map(|(lines, hold)| Op::Place { lines, hold }),
+        4 => (vec((0..=BUNDLE, 1..4_i32), 1..4), hold).prop_map(|(lines, hold)| Op::Place { lines, hold }),
         8 => (0..30_usize, change).prop_map(|(order, change)| Op::Change { order, change }),
         1 => (0..PRODUCTS, 0..2_usize, -3..4_i64)
             .prop_map(|(product, warehouse, quantity)| Op::Stock { product, warehouse, quantity }),
@@ -91,13 +93,14 @@ impl Model {
         for (product, quantity) in lines {
             *sums.entry(*product).or_default() += i64::from(*quantity);
         }
-        let enough = sums.iter().all(|(p, quantity)| self.on_hand[*p] - self.reserved[*p] >= *quantity);
+        let drawn = drawn(&sums);
+        let enough = drawn.iter().all(|(p, quantity)| self.on_hand[*p] - self.reserved[*p] >= *quantity);
         let status = match (enough, hold) {
             (false, _) => "rejected",
             (true, None) => "paid",
             (true, Some(_)) => "pending",
         };
-        for (product, quantity) in sums.iter().filter(|_| enough) {
+        for (product, quantity) in drawn.iter().filter(|_| enough) {
             if hold.is_some() {
                 self.reserved[*product] += quantity;
             } else {
@@ -132,7 +135,9 @@ impl Model {
             }
             order.back = back;
             for line in lines.iter().filter(|line| line.disposition == Disposition::Restock) {
-                self.on_hand[number(line.variant_id)] += i64::from(line.quantity);
+                for (product, quantity) in drawn(&[(number(line.variant_id), i64::from(line.quantity))].into()) {
+                    self.on_hand[product] += quantity;
+                }
             }
             return true;
         }
@@ -147,7 +152,7 @@ impl Model {
         };
         order.status = after;
         order.confirmed |= matches!(change, Change::Confirm);
-        for (product, quantity) in &order.lines {
+        for (product, quantity) in &drawn(&order.lines) {
             match (before, after) {
                 ("pending", "paid") => {
                     self.on_hand[*product] -= quantity;
@@ -164,11 +169,23 @@ impl Model {
     fn expire(&mut self) {
         for order in self.orders.iter_mut().filter(|order| order.status == "pending" && order.due <= self.now) {
             order.status = "cancelled";
-            for (product, quantity) in &order.lines {
+            for (product, quantity) in &drawn(&order.lines) {
                 self.reserved[*product] -= quantity;
             }
         }
     }
+}
+
+/// The stock that lines draw on.
+fn drawn(lines: &BTreeMap<usize, i64>) -> BTreeMap<usize, i64> {
+    let mut drawn = BTreeMap::<usize, i64>::new();
+    for (product, quantity) in lines {
+        let of: &[(usize, i64)] = if *product == BUNDLE { &[(0, 2), (1, 1)] } else { &[(*product, 1)] };
+        for (product, pieces) in of {
+            *drawn.entry(*product).or_default() += pieces * quantity;
+        }
+    }
+    drawn
 }
 
 fn number(product: Uuid) -> usize {
@@ -204,17 +221,16 @@ impl Core {
                 reserved: 0,
                 version: 0,
             };
-            let variant = VariantView {
-                product: product(n),
-                name: "n".into(),
-                sku: "s".into(),
-                price: Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") },
-                deleted: false,
-                low_at: None,
-                levels: WAREHOUSES.iter().zip(levels).map(level).collect(),
-            };
-            view.stock.insert(product(n), variant);
+            let price = Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") };
+            let levels = WAREHOUSES.iter().zip(levels).map(level).collect();
+            let variant = VariantView::new(product(n), "n".into(), "s".into(), price);
+            view.stock.insert(product(n), VariantView { levels, ..variant });
         }
+        let component = |n, quantity| Component { product_id: product(n), variant_id: product(n), quantity };
+        let components = [component(0, 2), component(1, 1)].into();
+        let price = Money { amount: 2, currency: Currency::try_from("EUR").expect("a currency") };
+        let bundle = VariantView::new(product(BUNDLE), "n".into(), "b".into(), price);
+        view.stock.insert(product(BUNDLE), VariantView { components, ..bundle });
         Self { view, orders: Vec::new(), ledger: Vec::new() }
     }
 
@@ -357,8 +373,9 @@ proptest! {
             let level = core.view.stock.level(variant, warehouse).expect("a row").clone();
             let (sold, reserved) = held.get(&(variant, warehouse)).copied().unwrap_or_default();
             prop_assert_eq!((level.on_hand, level.reserved), (received - sold, reserved));
-            let placed = core.view.orders.values().flat_map(Order::items).filter(|item| item.variant_id == variant);
-            let placed = placed.flat_map(|item| &item.allocations).filter(|a| a.warehouse_id == warehouse);
+            let placed = core.view.orders.values().flat_map(Order::items);
+            let placed = placed.flat_map(|item| item.allocations.iter().map(|a| (item.stock_of(a), a)));
+            let placed = placed.filter(|(of, a)| (*of, a.warehouse_id) == (variant, warehouse)).map(|(_, a)| a);
             let moved = core.ledger.iter().filter(|m| (m.variant, m.warehouse) == (variant, warehouse));
             let mut versions: Vec<i64> =
                 placed.map(|a| a.stock_version).chain(moved.map(|movement| movement.version)).collect();

@@ -204,6 +204,22 @@ pub struct Allocation {
     pub warehouse_id: Uuid,
     pub quantity: i32,
     pub stock_version: i64,
+    /// Of which component of a bundle it is; else it is the item's own stock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_id: Option<Uuid>,
+}
+
+impl OrderItem {
+    /// The variant whose stock an allocation of it is.
+    #[must_use]
+    pub fn stock_of(&self, allocation: &Allocation) -> Uuid {
+        allocation.component_id.unwrap_or(self.variant_id)
+    }
+
+    /// The variants whose stock it draws on, each once for each allocation.
+    pub fn drawn(&self) -> impl Iterator<Item = Uuid> {
+        self.allocations.iter().map(|allocation| self.stock_of(allocation))
+    }
 }
 
 /// Why an order can't be had. Where several hold, the first of this list is told.
@@ -251,8 +267,13 @@ impl Refusal {
 #[serde(rename_all = "camelCase")]
 pub struct ShortLine {
     pub product_id: Uuid,
+    /// Whose stock it is.
     pub variant_id: Uuid,
-    pub requested: i32,
+    /// Over all lines that draw on it.
+    pub requested: i64,
+    /// The bundle that the line asked for, of which this is a component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_id: Option<Uuid>,
     pub on_hand: i64,
     pub reserved: i64,
     /// The state of each stock row that was looked at.
@@ -280,4 +301,6 @@ pub enum ProductOutcome {
     UnknownWarehouse,
     /// For a variant: its product is priced in another currency.
     OtherCurrency,
+    /// For a bundle: some component is not there, is sold no more, or is a bundle itself.
+    UnknownComponent,
 }

@@ -1,5 +1,7 @@
 //! Which pieces of stock an order holds: what it was given when it was decided, less what has come back since.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -77,7 +79,7 @@ impl Order {
     #[must_use]
     pub fn held(&self, item: &OrderItem) -> Vec<HeldPieces> {
         let piece = |allocation: &super::Allocation| HeldPieces {
-            variant_id: item.variant_id,
+            variant_id: item.stock_of(allocation),
             warehouse_id: allocation.warehouse_id,
             quantity: allocation.quantity,
         };
@@ -85,7 +87,7 @@ impl Order {
         let since = self.since.as_ref().map(|since| &since.pieces);
         for back in since.into_iter().flat_map(|pieces| pieces.returned_of(item.variant_id)).flat_map(|r| &r.restocked)
         {
-            take(&mut held, back.variant_id, back.quantity, |piece| piece.warehouse_id == back.warehouse_id);
+            take(&mut held, back.variant_id, i64::from(back.quantity), |piece| piece.warehouse_id == back.warehouse_id);
         }
         held
     }
@@ -115,9 +117,12 @@ impl Order {
                 Disposition::Restock => {
                     let mut held = self.held(item);
                     for back in returned.iter().flat_map(|r| &r.restocked) {
-                        take(&mut held, back.variant_id, back.quantity, |p| p.warehouse_id == back.warehouse_id);
+                        take(&mut held, back.variant_id, i64::from(back.quantity), |p| {
+                            p.warehouse_id == back.warehouse_id
+                        });
                     }
-                    take(&mut held, item.variant_id, line.quantity, |_| true)
+                    let wanted = item.draw(line.quantity).into_iter();
+                    wanted.flat_map(|(variant, quantity)| take(&mut held, variant, quantity, |_| true)).collect()
                 }
                 Disposition::WriteOff => Vec::new(),
             };
@@ -127,20 +132,32 @@ impl Order {
     }
 }
 
+impl OrderItem {
+    /// The stock that so many of it were served from, of each variant once.
+    fn draw(&self, quantity: i32) -> Vec<(Uuid, i64)> {
+        let mut pieces = BTreeMap::<Uuid, i64>::new();
+        for allocation in &self.allocations {
+            *pieces.entry(self.stock_of(allocation)).or_default() += i64::from(allocation.quantity);
+        }
+        let all = i64::from(self.quantity.max(1));
+        pieces.into_iter().map(|(variant, pieces)| (variant, pieces / all * i64::from(quantity))).collect()
+    }
+}
+
 /// Takes so many pieces of a variant out of `held`, the first ones first.
 fn take(
     held: &mut Vec<HeldPieces>,
     variant: Uuid,
-    quantity: i32,
+    quantity: i64,
     from: impl Fn(&HeldPieces) -> bool,
 ) -> Vec<HeldPieces> {
     let mut left = quantity;
     let mut taken = Vec::new();
     for piece in held.iter_mut().filter(|piece| piece.variant_id == variant && from(piece)) {
-        let quantity = piece.quantity.min(left);
+        let quantity = i32::try_from(left).unwrap_or(i32::MAX).min(piece.quantity);
         if quantity > 0 {
             piece.quantity -= quantity;
-            left -= quantity;
+            left -= i64::from(quantity);
             taken.push(HeldPieces { quantity, ..*piece });
         }
     }

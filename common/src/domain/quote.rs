@@ -1,10 +1,13 @@
 //! What an order comes to: from where it would be served, and for how much. Nothing is taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
 
 use super::{
     AMOUNT_MAX, Allocation, Confirmed, Currency, Delivery, DeliveryTier, DeliveryWish, Line, Money, OrderItem, Piece,
     PlaceOrder, Rate, Refusal, ShortLine, StockLevel, StockView, Terms, Timestamp, VariantView, Wanted, allocate,
+    bundle::draw,
 };
 
 /// The order as it would be confirmed `now`, its stock versions and its hold not yet set, whoever its customer is.
@@ -31,9 +34,10 @@ pub fn quote(stock: &StockView, terms: &Terms, order: &PlaceOrder, now: Timestam
     if terms.amounts(goods.amount, dearest).is_none() {
         return Err(Refusal::TotalTooLarge);
     }
-    let served = serve(&found, route.map(|(zone, _)| zone))?;
+    let needs = needs(stock, &found)?;
+    let mut served = serve(&found, &needs, route.map(|(zone, _)| zone))?;
     let delivery = order.delivery.as_deref().zip(route).map(|(wish, (zone, rates))| {
-        let tier = tier(&found, &served, zone);
+        let tier = tier(&needs, &served, zone);
         let rate = rates[tier as usize];
         Box::new(Delivery { wish: wish.clone(), zone, tier, cost: rate.cost, estimated_on: rate.arrival(now) })
     });
@@ -44,7 +48,7 @@ pub fn quote(stock: &StockView, terms: &Terms, order: &PlaceOrder, now: Timestam
         Some(expected) if expected != total => return Err(Refusal::TotalChanged { expected, total }),
         Some(_) | None => {}
     }
-    let items = found.into_iter().zip(served).map(|((line, variant), pieces)| item(line, variant, &pieces)).collect();
+    let items = found.iter().map(|found| item(found, &needs, &mut served)).collect();
     Ok(Confirmed { items, total, tax: amounts.tax, delivery, hold: None })
 }
 
@@ -98,53 +102,118 @@ fn route<'a>(terms: &'a Terms, wish: &DeliveryWish, currency: Currency) -> Resul
     zone.zip(terms.rates(currency, wish.mode)).ok_or(Refusal::NoDelivery)
 }
 
-fn serve(found: &[Found<'_>], destination: Option<u16>) -> Result<Vec<Vec<Piece>>, Refusal> {
-    let wanted: Vec<Wanted<'_>> = found
-        .iter()
-        .map(|(line, variant)| Wanted { levels: &variant.levels, quantity: i64::from(line.quantity) })
-        .collect();
+/// Stock that an order wants of one variant, for all its lines together.
+struct Need<'a> {
+    variant: Uuid,
+    view: &'a VariantView,
+    quantity: i64,
+}
+
+/// What the lines draw on, each variant once.
+fn needs<'a>(stock: &'a StockView, found: &[Found<'a>]) -> Result<Vec<Need<'a>>, Refusal> {
+    if found.iter().all(|(_, view)| view.components.is_empty()) {
+        // Lines of one variant are added up already.
+        let need =
+            |(line, view): &Found<'a>| Need { variant: line.variant_id, view, quantity: i64::from(line.quantity) };
+        return Ok(found.iter().map(need).collect());
+    }
+    let mut pieces = BTreeMap::<Uuid, i64>::new();
+    for (variant, quantity) in found.iter().flat_map(draws) {
+        let sum = pieces.entry(variant).or_default();
+        *sum = sum.saturating_add(quantity);
+    }
+    let need = |(variant, quantity)| Some(Need { variant, view: stock.variant(variant)?, quantity });
+    // What a bundle is made of is never gone.
+    let unknown = || Refusal::UnknownProduct { product_ids: found.iter().map(|(line, _)| line.product_id).collect() };
+    pieces.into_iter().map(need).collect::<Option<_>>().ok_or_else(unknown)
+}
+
+fn draws((line, view): &Found<'_>) -> Vec<(Uuid, i64)> {
+    draw(line.variant_id, &view.components, i64::from(line.quantity))
+}
+
+/// The variants whose stock these lines draw on, each once.
+pub(super) fn drawn(stock: &StockView, lines: &[Line]) -> BTreeSet<Uuid> {
+    let found = lines.iter().filter_map(|line| Some((line, stock.variant(line.variant_id)?)));
+    found.flat_map(|found| draws(&found)).map(|(variant, _)| variant).collect()
+}
+
+fn serve(found: &[Found<'_>], needs: &[Need<'_>], destination: Option<u16>) -> Result<Vec<Vec<Piece>>, Refusal> {
+    let wanted: Vec<Wanted<'_>> =
+        needs.iter().map(|need| Wanted { levels: &need.view.levels, quantity: need.quantity }).collect();
     allocate(&wanted, destination).map_err(|short| {
-        let lines = short.into_iter().filter_map(|n| found.get(n)).map(receipt).collect();
+        let lines = short.into_iter().filter_map(|n| needs.get(n)).flat_map(|need| receipts(found, need)).collect();
         Refusal::InsufficientStock { lines }
     })
 }
 
-fn receipt((line, variant): &Found<'_>) -> ShortLine {
-    ShortLine {
-        product_id: line.product_id,
-        variant_id: line.variant_id,
-        requested: line.quantity,
-        on_hand: variant.offers().map(|level| level.on_hand).sum(),
-        reserved: variant.offers().map(|level| level.reserved).sum(),
-        seen: variant.versions(),
-    }
+/// One for each line that draws on what is short.
+fn receipts(found: &[Found<'_>], need: &Need<'_>) -> Vec<ShortLine> {
+    let drawing = found.iter().filter(|found| draws(found).iter().any(|(variant, _)| *variant == need.variant));
+    let receipt = |(line, _): &Found<'_>| ShortLine {
+        product_id: need.view.product,
+        variant_id: need.variant,
+        requested: need.quantity,
+        bundle_id: Some(line.variant_id).filter(|variant| *variant != need.variant),
+        on_hand: need.view.offers().map(|level| level.on_hand).sum(),
+        reserved: need.view.offers().map(|level| level.reserved).sum(),
+        seen: need.view.versions(),
+    };
+    drawing.map(receipt).collect()
 }
 
 /// Of the farthest warehouse that serves it.
-fn tier(found: &[Found<'_>], served: &[Vec<Piece>], zone: u16) -> DeliveryTier {
-    let distances = found.iter().zip(served).flat_map(|((_, variant), pieces)| {
+fn tier(needs: &[Need<'_>], served: &[Vec<Piece>], zone: u16) -> DeliveryTier {
+    let distances = needs.iter().zip(served).flat_map(|(need, pieces)| {
         let serves = |level: &&StockLevel| pieces.iter().any(|piece| piece.warehouse == level.warehouse);
-        variant.levels.iter().filter(serves).map(|level| level.site.distance(Some(zone)))
+        need.view.levels.iter().filter(serves).map(|level| level.site.distance(Some(zone)))
     });
     DeliveryTier::at(distances.max().unwrap_or_default())
 }
 
-fn item(line: &Line, variant: &VariantView, pieces: &[Piece]) -> OrderItem {
+/// A line with its share of what the order is served.
+fn item(found: &Found<'_>, needs: &[Need<'_>], served: &mut [Vec<Piece>]) -> OrderItem {
+    let (line, view) = found;
+    let mut allocations = Vec::new();
+    for (variant, quantity) in draws(found) {
+        let component_id = Some(variant).filter(|_| !view.components.is_empty());
+        let of = needs.iter().zip(served.iter_mut()).find(|(need, _)| need.variant == variant);
+        let Some((_, pieces)) = of else { continue };
+        for Piece { warehouse: warehouse_id, quantity } in share(pieces, quantity) {
+            // Of a bundle's component it may be more than a quantity can be.
+            let mut left = quantity;
+            while left > 0 {
+                let quantity = i32::try_from(left).unwrap_or(i32::MAX);
+                left -= i64::from(quantity);
+                allocations.push(Allocation { warehouse_id, quantity, stock_version: 0, component_id });
+            }
+        }
+    }
     OrderItem {
         product_id: line.product_id,
         variant_id: line.variant_id,
-        name: variant.name.clone(),
-        sku: variant.sku.clone(),
+        name: view.name.clone(),
+        sku: view.sku.clone(),
         quantity: line.quantity,
-        unit_price: price(&(line, variant)),
-        allocations: pieces
-            .iter()
-            .map(|piece| Allocation {
-                warehouse_id: piece.warehouse,
-                // A piece is never more than its line.
-                quantity: i32::try_from(piece.quantity).unwrap_or(line.quantity),
-                stock_version: 0,
-            })
-            .collect(),
+        unit_price: price(found),
+        allocations,
     }
+}
+
+/// Takes so much of the pieces, the first ones first.
+fn share(pieces: &mut Vec<Piece>, quantity: i64) -> Vec<Piece> {
+    if pieces.iter().map(|piece| piece.quantity).sum::<i64>() == quantity {
+        return std::mem::take(pieces);
+    }
+    let mut left = quantity;
+    let mut taken = Vec::new();
+    for piece in pieces.iter_mut() {
+        let quantity = piece.quantity.min(left);
+        if quantity > 0 {
+            (piece.quantity, left) = (piece.quantity - quantity, left - quantity);
+            taken.push(Piece { quantity, ..*piece });
+        }
+    }
+    pieces.retain(|piece| piece.quantity > 0);
+    taken
 }

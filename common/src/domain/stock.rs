@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Money, SeenVersion, offered};
+use super::{Component, Money, SeenVersion, offered};
 
 /// A warehouse as far as the core cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +59,19 @@ pub struct VariantView {
     pub deleted: bool,
     /// At so much or less that is offered it is low.
     pub low_at: Option<i64>,
+    /// Of what it is a bundle; empty where it is none.
+    pub components: Arc<[Component]>,
     /// By warehouse.
     pub levels: Vec<StockLevel>,
 }
 
 impl VariantView {
+    /// One that is sold, without stock.
+    #[must_use]
+    pub fn new(product: Uuid, name: Arc<str>, sku: Arc<str>, price: Money) -> Self {
+        Self { product, name, sku, price, deleted: false, low_at: None, components: Arc::default(), levels: Vec::new() }
+    }
+
     /// Its stock rows that orders are served from.
     pub(super) fn offers(&self) -> impl Iterator<Item = &StockLevel> {
         self.levels.iter().filter(|level| level.site.open)
@@ -186,11 +194,9 @@ mod tests {
         };
         let mut stock = StockView::default();
         let price = Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") };
-        let (name, sku, levels) = ("n".into(), "s".into(), vec![level(here), level(there)]);
-        stock.insert(
-            variant,
-            VariantView { product: variant, name, sku, price, deleted: false, low_at: Some(5), levels },
-        );
+        let levels = vec![level(here), level(there)];
+        let view = VariantView::new(variant, "n".into(), "s".into(), price);
+        stock.insert(variant, VariantView { low_at: Some(5), levels, ..view });
         const NONE: [i64; 0] = [];
         let mut decide = |changes: &[(Uuid, i64, i64)]| -> Vec<i64> {
             for (warehouse, on_hand, reserved) in changes {

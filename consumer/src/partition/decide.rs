@@ -395,16 +395,11 @@ mod tests {
         let mut stock = StockView::default();
         for (product, &(here, there)) in (0..).zip(counts) {
             let level = |warehouse, on_hand| StockLevel { warehouse, site: SITE, on_hand, reserved: 0, version: 0 };
-            let view = VariantView {
-                product: Uuid::from_u128(product),
-                name: "n".into(),
-                sku: "s".into(),
-                price: Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") },
-                deleted: false,
-                low_at: None,
-                levels: vec![level(DEFAULT_WAREHOUSE, here), level(OTHER_WAREHOUSE, there)],
-            };
-            stock.insert(Uuid::from_u128(product), view);
+            let product = Uuid::from_u128(product);
+            let price = Money { amount: 1, currency: Currency::try_from("EUR").expect("a currency") };
+            let levels = vec![level(DEFAULT_WAREHOUSE, here), level(OTHER_WAREHOUSE, there)];
+            let view = VariantView::new(product, "n".into(), "s".into(), price);
+            stock.insert(product, VariantView { levels, ..view });
         }
         let (orders, warehouses) = (BTreeMap::new(), BTreeMap::new());
         Seen {

@@ -10,8 +10,8 @@ use common::db::stock::Sum;
 use common::db::terms::StoredTerms;
 use common::db::{self, Transaction};
 use common::domain::{
-    Action, Allocation, Command, CreateProduct, CreateVariant, Expire, Limits, Order, StockChangeKind, StockLevel,
-    StockView, Timestamp, View,
+    Action, Bundles, Command, CreateProduct, CreateVariant, Expire, Limits, Order, OrderItem, StockChangeKind,
+    StockLevel, StockView, Timestamp, View,
 };
 use common::message::Queued;
 use common::partition::partition_of_order;
@@ -36,15 +36,16 @@ pub(super) async fn release(
     transaction: &mut Transaction<'_>,
     work: &Work<'_>,
     moment: Moment,
+    bundles: &Bundles,
     window: Window<'_>,
 ) -> Result<Released, Failure> {
     match work.release {
         Release::Orders(orders) => Ok(Released { orders: orders.to_vec(), need: None }),
         Release::ForGroup if moment.is_due() => {
             let commands = || work.group.iter().map(|pending| &pending.queued.command);
-            let variants: BTreeSet<Uuid> = commands().flat_map(Command::variants).map(|(variant, _)| variant).collect();
+            let variants = drawn(work.group, bundles);
             let stock = db::stock::sums(transaction, &variants.into_iter().collect::<Vec<Uuid>>()).await?;
-            let need = Need::of(commands(), &stock, window.limit);
+            let need = Need::of(commands(), bundles, &stock, window.limit);
             let missing: Vec<(Uuid, i64)> = need.missing.iter().map(|(variant, pieces)| (*variant, *pieces)).collect();
             if missing.is_empty() {
                 return Ok(Released { orders: Vec::new(), need: Some(need) });
@@ -70,12 +71,12 @@ pub(super) async fn is_more_due(
 ) -> Result<bool, Failure> {
     let mut freed = BTreeMap::<Uuid, i64>::new();
     for item in due.iter().flat_map(Order::items) {
-        let is_open = |allocation: &&Allocation| {
-            let level = seen.view.stock.level(item.variant_id, allocation.warehouse_id);
-            level.is_some_and(|level| level.site.open)
-        };
-        let pieces = item.allocations.iter().filter(is_open).map(|allocation| i64::from(allocation.quantity));
-        *freed.entry(item.variant_id).or_default() += pieces.sum::<i64>();
+        for allocation in &item.allocations {
+            let level = seen.view.stock.level(item.stock_of(allocation), allocation.warehouse_id);
+            if level.is_some_and(|level| level.site.open) {
+                *freed.entry(item.stock_of(allocation)).or_default() += i64::from(allocation.quantity);
+            }
+        }
     }
     let locked = |variant| {
         let levels = seen.view.stock.variant(variant).map(|variant| variant.levels.as_slice()).unwrap_or_default();
@@ -97,7 +98,7 @@ pub(super) async fn is_more_due(
 pub(super) async fn lock(
     transaction: &mut Transaction<'_>,
     fenced: &[Fenced],
-    (Moment { now, limits, .. }, terms): (Moment, &StoredTerms),
+    (Moment { now, limits, .. }, terms, bundles): (Moment, &StoredTerms, &Bundles),
     release: &[Uuid],
     group: &[Pending],
     steps: &Steps,
@@ -112,7 +113,7 @@ pub(super) async fn lock(
     let due = release.iter().filter_map(|id| orders.get(id)).filter(|order| order.standing().is_due(now));
     let due: Vec<Order> = due.cloned().collect();
     let limits = if limits { lock_limits(transaction, commands(), now).await? } else { Limits::default() };
-    let stock = lock_stock(transaction, group, &orders).await?;
+    let stock = lock_stock(transaction, group, bundles, &orders).await?;
     steps.reached(Step::Locked).await;
     let mut view = View { now, stock, orders, warehouses: BTreeMap::new(), terms: Arc::clone(&terms.terms), limits };
     let known = read(transaction, &mut view, commands()).await?;
@@ -183,6 +184,7 @@ async fn read(
 async fn lock_stock(
     transaction: &mut Transaction<'_>,
     group: &[Pending],
+    bundles: &Bundles,
     orders: &BTreeMap<Uuid, Order>,
 ) -> Result<StockView, Failure> {
     let commands = || group.iter().map(|pending| &pending.queued.command);
@@ -204,10 +206,23 @@ async fn lock_stock(
     if !added.is_empty() {
         db::stock::open(transaction, &added).await?;
     }
-    let held = orders.values().flat_map(|order| order.items().iter().map(|item| item.variant_id));
-    let variants: BTreeSet<Uuid> =
-        commands().flat_map(Command::variants).map(|(variant, _)| variant).chain(held).collect();
-    Ok(db::stock::lock(transaction, &variants.into_iter().collect::<Vec<Uuid>>()).await?)
+    let mut variants = drawn(group, bundles);
+    variants.extend(commands().flat_map(Command::variants).map(|(variant, _)| variant));
+    variants.extend(orders.values().flat_map(Order::items).flat_map(OrderItem::drawn));
+    Ok(db::stock::lock(transaction, &variants.into_iter().collect::<Vec<Uuid>>(), bundles).await?)
+}
+
+/// Which of what the group names is a bundle.
+pub(super) async fn bundles(transaction: &mut Transaction<'_>, group: &[Pending]) -> Result<Bundles, Failure> {
+    let named = group.iter().flat_map(|pending| pending.queued.command.variants()).map(|(variant, _)| variant);
+    let named: BTreeSet<Uuid> = named.collect();
+    Ok(db::bundles::of(transaction, &named.into_iter().collect::<Vec<Uuid>>()).await?)
+}
+
+/// The variants whose stock the group draws on.
+fn drawn(group: &[Pending], bundles: &Bundles) -> BTreeSet<Uuid> {
+    let named = group.iter().flat_map(|pending| pending.queued.command.variants());
+    named.flat_map(|(variant, pieces)| bundles.draw(variant, pieces)).map(|(variant, _)| variant).collect()
 }
 
 /// The commands that end the holds of these orders: one for each partition that they belong to, or, where such a one is not

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use common::db::stock::Sum;
-use common::domain::Command;
+use common::domain::{Bundles, Command};
 use uuid::Uuid;
 
 /// What a group of commands needs to be set free.
@@ -26,13 +26,23 @@ fn missing(wanted: i64, sum: Sum) -> i64 {
 impl Need {
     /// Of as many of the commands, in their order, as miss no more than `limit` pieces together. A line that asks for more than
     /// there is at all is refused in any case, and needs nothing.
-    pub(super) fn of<'a>(commands: impl Iterator<Item = &'a Command>, stock: &BTreeMap<Uuid, Sum>, limit: i64) -> Self {
+    pub(super) fn of<'a>(
+        commands: impl Iterator<Item = &'a Command>,
+        bundles: &Bundles,
+        stock: &BTreeMap<Uuid, Sum>,
+        limit: i64,
+    ) -> Self {
         let mut need = Self::default();
         let mut total = 0_i64;
         for command in commands {
+            let mut wants = BTreeMap::<Uuid, i64>::new();
+            for (variant, pieces) in command.variants().flat_map(|(variant, pieces)| bundles.draw(variant, pieces)) {
+                let sum = wants.entry(variant).or_default();
+                *sum = sum.saturating_add(pieces);
+            }
             let mut with = Vec::new();
             let mut more = total;
-            for (variant, pieces) in command.variants() {
+            for (variant, pieces) in wants {
                 let sum = stock.get(&variant).copied().unwrap_or_default();
                 if pieces == 0 || pieces > sum.on_hand {
                     continue;
@@ -111,7 +121,7 @@ mod tests {
             (vec![order(&[(1, 4)]), order(&[(1, 50)]), order(&[(1, 1)])], 1, vec![(1, 1)]),
             (vec![order(&[(3, 500)])], 0, vec![(3, 500)]),
         ] {
-            let need = Need::of(orders.iter(), &stock(), 20);
+            let need = Need::of(orders.iter(), &Bundles::default(), &stock(), 20);
             let missing: BTreeMap<Uuid, i64> = missing.into_iter().map(|(id, n)| (Uuid::from_u128(id), n)).collect();
             assert_eq!((need.take, need.missing), (take, missing), "{orders:?}");
         }
@@ -119,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_another_writer_has_taken_meanwhile_is_missing_too() {
-        let need = Need::of([order(&[(1, 5)])].iter(), &stock(), 20);
+        let need = Need::of([order(&[(1, 5)])].iter(), &Bundles::default(), &stock(), 20);
         let locked = |_| Sum { on_hand: 99, available: 1 };
         let freed = BTreeMap::from([(Uuid::from_u128(1), 2)]);
         assert_eq!(need.still_missing(locked, &freed), [(Uuid::from_u128(1), 2)]);

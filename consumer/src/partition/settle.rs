@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::db::partitions::{Fenced, Moment};
 use common::db::reservations::Window;
 use common::db::{self, Transaction};
-use common::domain::{Order, StockChange, Timestamp};
+use common::domain::{Bundles, Order, StockChange, Timestamp};
 use common::steps::Step;
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Writer;
 use super::batch::{Batch, Dead, Pending};
 use super::decide::{Decisions, Seen, decide_batch};
-use super::lock::{expiries, is_more_due, lock, release};
+use super::lock::{bundles, expiries, is_more_due, lock, release};
 use super::tell::Told;
 use crate::verdict::Failure;
 
@@ -135,7 +135,8 @@ impl Writer {
         let (fenced, moment) = fence(&mut transaction, work.epochs, from).await?;
         self.expiry.saw(moment);
         let window = Window { now: moment.now, from, except: &except, limit };
-        let release = release(&mut transaction, &work, moment, window).await?;
+        let bundles = if moment.bundles { bundles(&mut transaction, work.group).await? } else { Bundles::default() };
+        let release = release(&mut transaction, &work, moment, &bundles, window).await?;
         if !release.orders.is_empty() && !work.group.is_empty() {
             self.expiry.begins_with_batch();
         }
@@ -144,7 +145,7 @@ impl Writer {
             Some(known) if known.version == moment.terms => known,
             Some(_) | None => db::terms::in_force(&mut transaction).await?,
         };
-        let moment = (moment, &*self.terms.insert(terms));
+        let moment = (moment, &*self.terms.insert(terms), &bundles);
         let (mut seen, due) = lock(&mut transaction, &fenced, moment, &release.orders, work.group, &self.steps).await?;
         if let Some(need) = &release.need
             && is_more_due(&mut transaction, &seen, &due, need, window).await?

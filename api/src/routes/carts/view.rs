@@ -64,8 +64,13 @@ fn reason(order: &Order, item: &Item) -> Option<Map<String, Value>> {
     let Outcome::Refused(placed) = &order.outcome else { return None };
     let reason = match &placed.refusal {
         Refusal::InsufficientStock { lines } => {
-            let line = lines.iter().find(|line| line.variant_id == item.variant)?;
-            json!({ "type": "/problems/insufficient-stock", "requested": line.requested, "onHand": line.on_hand, "reserved": line.reserved })
+            let mut lines = lines.iter();
+            let line = lines.find(|line| line.bundle_id.unwrap_or(line.variant_id) == item.variant)?;
+            let mut reason = json!({ "type": "/problems/insufficient-stock", "requested": line.requested, "onHand": line.on_hand, "reserved": line.reserved });
+            if line.bundle_id.is_some() {
+                reason["componentId"] = json!(line.variant_id);
+            }
+            reason
         }
         Refusal::UnknownProduct { product_ids } if product_ids.contains(&item.product) => {
             json!({ "type": "/problems/unknown-product" })

@@ -149,7 +149,7 @@ fn item_of(order: &Order, of: &OrderItem) -> Value {
 
 /// What has come back at once of one item.
 pub(crate) fn returned(returned: &Returned) -> Value {
-    let restocked = |pieces: &HeldPieces| json!({ "warehouseId": pieces.warehouse_id, "qty": pieces.quantity });
+    let restocked = |pieces: &HeldPieces| json!({ "variantId": pieces.variant_id, "warehouseId": pieces.warehouse_id, "qty": pieces.quantity });
     let restocked: Vec<Value> = returned.restocked.iter().map(restocked).collect();
     let disposition = if restocked.is_empty() { Disposition::WriteOff } else { Disposition::Restock };
     json!({
@@ -164,7 +164,14 @@ pub(crate) fn item(item: &OrderItem) -> Value {
     let allocations: Vec<Value> = item
         .allocations
         .iter()
-        .map(|a| json!({ "warehouseId": a.warehouse_id, "qty": a.quantity, "stockVersion": a.stock_version }))
+        .map(|a| {
+            let mut shown =
+                json!({ "warehouseId": a.warehouse_id, "qty": a.quantity, "stockVersion": a.stock_version });
+            if let Some(component) = a.component_id {
+                shown["variantId"] = json!(component);
+            }
+            shown
+        })
         .collect();
     json!({
         "productId": item.product_id,

@@ -1,12 +1,15 @@
 //! `POST /products`: a product with its opening stock, decided by the partition's writer like everything that changes
-//! stock.
+//! stock; or a bundle of others, which draws on theirs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
 use common::db;
-use common::domain::{Action, CreateProduct, DEFAULT_WAREHOUSE, Money};
+use common::domain::{
+    Action, COMPONENT_QUANTITY_MAX, COMPONENTS_MAX, Component, CreateProduct, DEFAULT_WAREHOUSE, Money,
+};
 use common::ids::hash_id;
 use serde::Deserialize;
 use serde_json::json;
@@ -32,6 +35,17 @@ pub(crate) struct Request {
     #[serde(default)]
     stock: i64,
     warehouse_id: Option<Uuid>,
+    /// Of what it is to be a bundle.
+    #[serde(default)]
+    components: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Item {
+    product_id: Uuid,
+    variant_id: Option<Uuid>,
+    qty: i64,
 }
 
 impl Request {
@@ -42,6 +56,9 @@ impl Request {
         checks.text("description", self.description.as_deref().unwrap_or_default(), 0, DESCRIPTION_BYTES_MAX);
         check_price(Some(self.price), &mut checks);
         check_stock(self.stock, &mut checks);
+        let components = components(&self.components, &mut checks);
+        let has_stock = !self.components.is_empty() && self.stock != 0;
+        checks.that(!has_stock, "stock", || "a bundle has no stock of its own".to_owned());
         checks.finish(())?;
         Ok(CreateProduct {
             name: Arc::from(self.name),
@@ -51,8 +68,26 @@ impl Request {
             stock: self.stock,
             warehouse_id: self.warehouse_id.unwrap_or(DEFAULT_WAREHOUSE),
             category_id: self.category_id,
+            components,
         })
     }
+}
+
+/// What a bundle is made of, sorted; each variant is named once.
+fn components(items: &[Item], checks: &mut Checks) -> Vec<Component> {
+    let within = items.len() <= COMPONENTS_MAX;
+    checks.that(within, "components", || format!("up to {COMPONENTS_MAX} components are expected"));
+    let mut components = BTreeMap::new();
+    for (n, item) in items.iter().enumerate() {
+        let variant_id = item.variant_id.unwrap_or(item.product_id);
+        let quantity = i32::try_from(item.qty).unwrap_or_default();
+        let within = (1..=COMPONENT_QUANTITY_MAX).contains(&quantity);
+        checks.that(within, &format!("components[{n}].qty"), || format!("1 to {COMPONENT_QUANTITY_MAX} is expected"));
+        let component = Component { product_id: item.product_id, variant_id, quantity };
+        let twice = components.insert(variant_id, component).is_some();
+        checks.that(!twice, &format!("components[{n}]"), || "it is named before".to_owned());
+    }
+    components.into_values().collect()
 }
 
 pub(crate) async fn handle(
@@ -65,10 +100,13 @@ pub(crate) async fn handle(
     check_category(&state, product.category_id).await?;
     let body = serde_json::to_vec(&product).map_err(|error| Error::Internal(error.to_string()))?;
     let fingerprint = hash_id("create-product", &[&body]);
-    let shown = json!({
+    let mut shown = json!({
         "name": product.name, "sku": product.sku, "description": product.description, "price": product.price,
         "categoryId": product.category_id, "stock": product.stock, "warehouseId": product.warehouse_id,
     });
+    if !product.components.is_empty() {
+        shown["components"] = json!(product.components);
+    }
     let new = New { action: Action::CreateProduct(product), fingerprint, parent: "/products".to_owned(), shown };
     create(&state, operator.account, &headers, new).await
 }

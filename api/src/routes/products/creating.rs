@@ -77,6 +77,7 @@ pub(crate) fn refusal(outcome: &ProductOutcome) -> Option<Error> {
         ProductOutcome::UnknownProduct => Some(Error::NotFound("There is no such product.".to_owned())),
         ProductOutcome::SkuTaken => Some(Error::Plain(&problems::SKU_TAKEN)),
         ProductOutcome::UnknownWarehouse => Some(Error::Plain(&problems::UNKNOWN_WAREHOUSE)),
+        ProductOutcome::UnknownComponent => Some(Error::Plain(&problems::UNKNOWN_COMPONENT)),
         ProductOutcome::OtherCurrency => Some(Error::Plain(&problems::OTHER_CURRENCY)),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::db::products::{Product, Variant};
-use common::domain::{Limit, Money, Timestamp};
+use common::domain::{Component, Limit, Money, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -23,6 +23,9 @@ pub(crate) struct ProductView {
     low_stock_threshold: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Limit>,
+    /// What it is a bundle of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    components: Vec<Component>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: Timestamp,
 }
@@ -45,11 +48,34 @@ pub(crate) struct VariantView {
 
 impl From<Product> for ProductView {
     fn from(product: Product) -> Self {
-        let Product { id, name, sku, description, price, category, variants, low_stock_threshold, limit, created_at } =
-            product;
+        let Product {
+            id,
+            name,
+            sku,
+            description,
+            price,
+            category,
+            variants,
+            low_stock_threshold,
+            limit,
+            components,
+            created_at,
+        } = product;
         let category = category.map(|category| json!({ "id": category.id, "name": category.name }));
         let variants = variants.into_iter().map(VariantView::from).collect();
-        Self { id, name, sku, description, price, category, variants, low_stock_threshold, limit, created_at }
+        Self {
+            id,
+            name,
+            sku,
+            description,
+            price,
+            category,
+            variants,
+            low_stock_threshold,
+            limit,
+            components,
+            created_at,
+        }
     }
 }
 

@@ -12,9 +12,10 @@ use super::placed::{currency, items};
 use super::{Item, Level, Made, Row, json, levels_of, view};
 use crate::db::{Error, Result, orders, partitions};
 use crate::domain::{
-    Action, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Confirmed, CreateProduct,
-    CreateVariant, Decision, Delivery, Expire, Money, Movement, Order, Outcome, Payment, PiecesSince, ProductOutcome,
-    Since, Site, State, StockLevel, StockOutcome, Timestamp, Tracking, TransferStock, VariantView, View,
+    Action, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Component, Confirmed,
+    CreateProduct, CreateVariant, Decision, Delivery, Expire, Money, Movement, Order, Outcome, Payment, PiecesSince,
+    ProductOutcome, Since, Site, State, StockLevel, StockOutcome, Timestamp, Tracking, TransferStock, VariantView,
+    View,
 };
 
 /// Of a warehouse that stock is only moved in.
@@ -86,7 +87,14 @@ pub(super) fn made(row: Row) -> Result<Made> {
             let (product, outcome): (CreateProduct, ProductOutcome) = (json(body)?, json(outcome)?);
             saw.stock = Default::default();
             match &outcome {
-                ProductOutcome::Created { .. } => drop(saw.warehouses.insert(product.warehouse_id, ANY_SITE)),
+                ProductOutcome::Created { .. } => {
+                    saw.warehouses.insert(product.warehouse_id, ANY_SITE);
+                    for component in &product.components {
+                        let known = variant_view(component.variant_id, &[])?;
+                        saw.stock.insert(component.variant_id, VariantView { product: component.product_id, ..known });
+                    }
+                }
+                ProductOutcome::UnknownComponent => drop(saw.warehouses.insert(product.warehouse_id, ANY_SITE)),
                 ProductOutcome::SkuTaken => saw.stock.take_sku(product.sku.clone()),
                 ProductOutcome::UnknownProduct | ProductOutcome::UnknownWarehouse | ProductOutcome::OtherCurrency => {}
             }
@@ -145,11 +153,15 @@ fn look_at_stock(saw: &mut View, change: &ChangeStock, outcome: &StockOutcome, l
         StockOutcome::Changed { .. }
         | StockOutcome::Transferred { .. }
         | StockOutcome::UnknownWarehouse
+        | StockOutcome::IsBundle
         | StockOutcome::Short { .. }
         | StockOutcome::TooMuch { .. } => {
             let view = VariantView { product: change.product_id, ..variant_view(change.variant_id, levels)? };
             saw.stock.insert(change.variant_id, view);
         }
+    }
+    if *outcome == StockOutcome::IsBundle {
+        saw.stock.insert(change.variant_id, some_bundle(change.product_id)?);
     }
     if let StockOutcome::Short { version: 0, .. } = outcome {
         // There was no row, or one that never held anything: both look the same.
@@ -166,7 +178,7 @@ fn look_at_product(saw: &mut View, variant: &CreateVariant, outcome: &ProductOut
     match outcome {
         ProductOutcome::UnknownProduct => return Ok(()),
         ProductOutcome::SkuTaken => saw.stock.take_sku(variant.sku.clone()),
-        ProductOutcome::UnknownWarehouse => {}
+        ProductOutcome::UnknownWarehouse | ProductOutcome::UnknownComponent => {}
         ProductOutcome::Created { .. } | ProductOutcome::OtherCurrency => {
             saw.warehouses.insert(variant.warehouse_id, ANY_SITE);
         }
@@ -190,6 +202,7 @@ fn look_at_rows(saw: &mut View, transfer: &TransferStock, outcome: &StockOutcome
     match *outcome {
         StockOutcome::UnknownProduct => return Ok(()),
         StockOutcome::UnknownWarehouse => view.levels.clear(),
+        StockOutcome::IsBundle => view = some_bundle(transfer.product_id)?,
         StockOutcome::Short { version, .. } => {
             if version == 0 {
                 view.levels.retain(|level| level.warehouse != transfer.from_id);
@@ -205,18 +218,16 @@ fn look_at_rows(saw: &mut View, transfer: &TransferStock, outcome: &StockOutcome
 }
 
 /// A variant of which only the stock matters.
-fn variant_view(variant: Uuid, levels: &[Level]) -> Result<VariantView> {
+pub(super) fn variant_view(variant: Uuid, levels: &[Level]) -> Result<VariantView> {
     let price = Money { amount: 0, currency: currency("XXX")? };
     let (name, sku): (Arc<str>, Arc<str>) = ("".into(), "".into());
-    Ok(VariantView {
-        product: variant,
-        name,
-        sku,
-        price,
-        deleted: false,
-        low_at: None,
-        levels: levels_of(levels, variant)?,
-    })
+    Ok(VariantView { levels: levels_of(levels, variant)?, ..VariantView::new(variant, name, sku, price) })
+}
+
+/// A bundle, whatever it is made of.
+fn some_bundle(product: Uuid) -> Result<VariantView> {
+    let components = [Component { product_id: product, variant_id: product, quantity: 1 }].into();
+    Ok(VariantView { components, ..variant_view(product, &[])? })
 }
 
 impl TryFrom<Moved> for Movement {

@@ -24,7 +24,9 @@ use uuid::Uuid;
 
 use super::terms::StoredTerms;
 use super::{Error, Result, partitions};
-use crate::domain::{Command, Decision, Delivery, Limits, Site, StockLevel, StockView, Terms, Timestamp, View};
+use crate::domain::{
+    Bundles, Command, Decision, Delivery, Limits, Site, StockLevel, StockView, Terms, Timestamp, View,
+};
 
 /// A decision of the log.
 #[derive(Debug)]
@@ -49,7 +51,8 @@ pub struct Made {
 ///
 /// A decision of a confirmed order is given the stock rows that it took from, one of a refused order all that it looked at, one
 /// of an order's change that order as it was. Prices and names are those at purchase; for refusals names are those of today's
-/// catalogue, and prices those of the moment where they were the reason. `terms` are all that there were.
+/// catalogue, and prices those of the moment where they were the reason. `terms` and `bundles` are all that
+/// there were.
 ///
 /// # Errors
 /// The stream's, where the database is away or a row does not make sense.
@@ -58,6 +61,7 @@ pub fn read<'c>(
     connection: &'c mut PgConnection,
     partition: u16,
     terms: &[StoredTerms],
+    bundles: Bundles,
 ) -> Result<BoxStream<'c, Result<Recorded>>> {
     // Before there were any, nothing was asked for beside the goods.
     let none = [(0, Arc::default())];
@@ -68,10 +72,11 @@ pub fn read<'c>(
         r#"WITH
         asked AS (SELECT * FROM commands WHERE partition = $1),
         looked AS (
-          SELECT o.id, i.variant_id, i.warehouse_id, i.stock_version - 1 AS version
-          FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.partition = $1
+          -- Two lines of an order may draw on the same row.
+          SELECT o.id, i.variant_id, i.warehouse_id, min(i.stock_version) - 1 AS version
+          FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.partition = $1 GROUP BY 1, 2, 3
           UNION ALL
-          SELECT o.id, (line.it ->> 'variantId')::uuid, seen."warehouseId", seen.version
+          SELECT DISTINCT o.id, (line.it ->> 'variantId')::uuid, seen."warehouseId", seen.version
           FROM orders o
                CROSS JOIN jsonb_array_elements(COALESCE(o.refusal -> 'refusal' -> 'lines', '[]')
                                                || COALESCE(o.refusal -> 'beside', '[]')) AS line (it)
@@ -120,7 +125,7 @@ pub fn read<'c>(
         items AS (
           SELECT i.order_id AS id, jsonb_agg(jsonb_build_object(
                    'line', i.line, 'product', i.product_id, 'variant', i.variant_id, 'warehouse', i.warehouse_id,
-                   'quantity', i.quantity, 'version', i.stock_version, 'amount', i.unit_amount, 'name', i.name,
+                   'quantity', i.quantity, 'bundle', i.bundle_id, 'sold', i.sold, 'version', i.stock_version, 'amount', i.unit_amount, 'name', i.name,
                    'sku', i.sku) ORDER BY i.line, i.allocation) AS items
           FROM order_items i JOIN orders o ON o.id = i.order_id
           WHERE o.partition = $1 OR o.id IN (SELECT order_id FROM wanted) GROUP BY i.order_id),
@@ -176,7 +181,7 @@ pub fn read<'c>(
     Ok(rows
         .map(move |row| {
             let row = row?;
-            Ok(Recorded { sequence: row.sequence, id: row.id, made: row.made(&terms) })
+            Ok(Recorded { sequence: row.sequence, id: row.id, made: row.made(&terms, &bundles) })
         })
         .boxed())
 }
@@ -215,6 +220,8 @@ struct Item {
     variant: Uuid,
     warehouse: Uuid,
     quantity: i32,
+    bundle: Option<Uuid>,
+    sold: Option<i32>,
     version: i64,
     amount: i64,
     name: std::sync::Arc<str>,
@@ -243,12 +250,12 @@ struct Variant {
 }
 
 impl Row {
-    fn made(self, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Made> {
+    fn made(self, terms: &BTreeMap<i64, Arc<Terms>>, bundles: &Bundles) -> Result<Made> {
         let row = self;
         match (row.body.is_some(), row.refusal.is_some()) {
             (true, _) => changed::made(row),
-            (false, true) => placed::refused(row, terms),
-            (false, false) => placed::confirmed(row, terms),
+            (false, true) => placed::refused(row, terms, bundles),
+            (false, false) => placed::confirmed(row, terms, bundles),
         }
     }
 }

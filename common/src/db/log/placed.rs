@@ -6,18 +6,19 @@ use std::sync::Arc;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::changed::variant_view;
 use super::{Item, Level, Made, Row, Variant, json, levels_of, view};
 use crate::db::{Error, Result, orders};
 use crate::domain::{
-    Action, Allocation, Command, Confirmed, Currency, Decision, HoldTerms, Limit, Limits, Line, Money, OrderItem,
-    Outcome, PlaceOrder, Placed, Refusal, StockView, Terms, VariantView,
+    Action, Allocation, Bundles, Command, Component, Confirmed, Currency, Decision, HoldTerms, Limit, Limits, Line,
+    Money, OrderItem, Outcome, PlaceOrder, Placed, Refusal, StockView, Terms, VariantView,
 };
 
-pub(super) fn refused(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Made> {
+pub(super) fn refused(row: Row, terms: &BTreeMap<i64, Arc<Terms>>, bundles: &Bundles) -> Result<Made> {
     let placed: Placed = json(row.refusal.unwrap_or_default())?;
     let mut saw = view(row.decided_at);
     saw.terms = in_force(row.terms, terms)?;
-    saw.stock = looked_at(&placed, row.variants, row.levels)?;
+    saw.stock = looked_at(&placed, row.variants, row.levels, bundles)?;
     saw.limits = limits(&placed.refusal, row.customer.as_deref().unwrap_or_default());
     // For how long it was to reserve is not known, and makes no difference.
     let hold = placed.hold.map(|kind| HoldTerms { kind, window_seconds: 1 });
@@ -29,24 +30,20 @@ pub(super) fn refused(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Mad
 }
 
 /// A confirmed order as it is stored, and the stock rows that it took from as they were before.
-pub(super) fn confirmed(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<Made> {
+pub(super) fn confirmed(row: Row, terms: &BTreeMap<i64, Arc<Terms>>, bundles: &Bundles) -> Result<Made> {
     let total = row.currency.zip(row.total).ok_or(Error::Corrupt("an order is neither confirmed nor refused"))?;
     let total = Money { amount: total.1, currency: currency(&total.0)? };
     let items = items(row.items.map(|Json(items)| items).unwrap_or_default(), total.currency);
     let levels = row.levels.map(|Json(levels)| levels).unwrap_or_default();
     let mut saw = view(row.decided_at);
     saw.terms = in_force(row.terms, terms)?;
+    for component in items.iter().flat_map(|item| bundles.of(item.variant_id).to_vec()) {
+        saw.stock.insert(component.variant_id, component_view(&component, &levels)?);
+    }
     for item in &items {
-        let known = VariantView {
-            product: item.product_id,
-            name: item.name.clone(),
-            sku: item.sku.clone(),
-            price: item.unit_price,
-            deleted: false,
-            low_at: None,
-            levels: levels_of(&levels, item.variant_id)?,
-        };
-        saw.stock.insert(item.variant_id, known);
+        let (components, levels) = (bundles.of(item.variant_id), levels_of(&levels, item.variant_id)?);
+        let known = VariantView::new(item.product_id, item.name.clone(), item.sku.clone(), item.unit_price);
+        saw.stock.insert(item.variant_id, VariantView { components, levels, ..known });
     }
     let hold = orders::hold(row.hold.as_deref(), row.due_at)?;
     let hold_terms = hold.map(|hold| {
@@ -78,20 +75,25 @@ pub(super) fn confirmed(row: Row, terms: &BTreeMap<i64, Arc<Terms>>) -> Result<M
 pub(super) fn items(rows: Vec<Item>, currency: Currency) -> Vec<OrderItem> {
     let mut lines = Vec::<(i16, OrderItem)>::new();
     for item in rows {
-        let allocation =
-            Allocation { warehouse_id: item.warehouse, quantity: item.quantity, stock_version: item.version };
+        let allocation = Allocation {
+            warehouse_id: item.warehouse,
+            quantity: item.quantity,
+            stock_version: item.version,
+            component_id: item.bundle.map(|_| item.variant),
+        };
+        let sold = item.sold.unwrap_or(item.quantity);
         match lines.last_mut() {
             Some((line, known)) if *line == item.line => {
-                known.quantity += item.quantity;
+                known.quantity += sold;
                 known.allocations.push(allocation);
             }
             _ => {
                 let order_item = OrderItem {
                     product_id: item.product,
-                    variant_id: item.variant,
+                    variant_id: item.bundle.unwrap_or(item.variant),
                     name: item.name,
                     sku: item.sku,
-                    quantity: item.quantity,
+                    quantity: sold,
                     unit_price: Money { amount: item.amount, currency },
                     allocations: vec![allocation],
                 };
@@ -142,6 +144,7 @@ fn looked_at(
     placed: &Placed,
     variants: Option<Json<Vec<Variant>>>,
     levels: Option<Json<Vec<Level>>>,
+    bundles: &Bundles,
 ) -> Result<StockView> {
     let (mut unknown, mut deleted) = match &placed.refusal {
         Refusal::UnknownProduct { product_ids } => (product_ids.clone(), Vec::new()),
@@ -163,23 +166,27 @@ fn looked_at(
     }
     let levels = levels.map(|Json(levels)| levels).unwrap_or_default();
     let mut saw = StockView::default();
+    for component in placed.lines.iter().flat_map(|line| bundles.of(line.variant_id).to_vec()) {
+        saw.insert(component.variant_id, component_view(&component, &levels)?);
+    }
     for variant in today {
         if take(&mut unknown, variant.product) {
             continue;
         }
-        let view = VariantView {
-            product: variant.product,
-            name: variant.name,
-            sku: variant.sku,
-            // Where it was the reason, the price is among what was asked; else it may be another today, and is of no matter.
-            price: Money { amount: 0, currency: currency(&variant.currency)? },
-            deleted: take(&mut deleted, variant.product),
-            low_at: None,
-            levels: levels_of(&levels, variant.variant)?,
-        };
-        saw.insert(variant.variant, view);
+        // Where it was the reason, the price is among what was asked; else it may be another today, and is of no matter.
+        let price = Money { amount: 0, currency: currency(&variant.currency)? };
+        let deleted = take(&mut deleted, variant.product);
+        let (components, levels) = (bundles.of(variant.variant), levels_of(&levels, variant.variant)?);
+        let view = VariantView::new(variant.product, variant.name, variant.sku, price);
+        saw.insert(variant.variant, VariantView { deleted, components, levels, ..view });
     }
     Ok(saw)
+}
+
+/// What a bundle draws on: of its name and price nothing is looked at.
+fn component_view(component: &Component, levels: &[Level]) -> Result<VariantView> {
+    let view = VariantView { product: component.product_id, ..variant_view(component.variant_id, levels)? };
+    Ok(view)
 }
 
 /// Takes one occurrence out of a list; answers whether there was one.

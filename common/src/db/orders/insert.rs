@@ -133,6 +133,8 @@ struct ItemColumns {
     amounts: Vec<i64>,
     names: Vec<String>,
     skus: Vec<String>,
+    bundles: Vec<Option<Uuid>>,
+    sold: Vec<Option<i32>>,
 }
 
 impl ItemColumns {
@@ -144,7 +146,10 @@ impl ItemColumns {
                 self.lines.push(number(line)?);
                 self.allocations.push(number(n)?);
                 self.products.push(item.product_id);
-                self.variants.push(item.variant_id);
+                let bundle = allocation.component_id.map(|_| item.variant_id);
+                self.bundles.push(bundle);
+                self.sold.push(bundle.map(|_| if n == 0 { item.quantity } else { 0 }));
+                self.variants.push(item.stock_of(allocation));
                 self.warehouses.push(allocation.warehouse_id);
                 self.quantities.push(allocation.quantity);
                 self.versions.push(allocation.stock_version);
@@ -159,9 +164,10 @@ impl ItemColumns {
     async fn insert(self, connection: &mut PgConnection) -> Result<()> {
         let inserted = query!(
             "INSERT INTO order_items (order_id, line, allocation, product_id, variant_id, warehouse_id, quantity,
-                                      stock_version, unit_amount, name, sku)
+                                      stock_version, unit_amount, name, sku, bundle_id, sold)
              SELECT * FROM UNNEST($1::uuid[], $2::smallint[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[],
-                                  $7::integer[], $8::bigint[], $9::bigint[], $10::text[], $11::text[])",
+                                  $7::integer[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::uuid[],
+                                  $13::integer[])",
             &self.orders,
             &self.lines,
             &self.allocations,
@@ -172,7 +178,9 @@ impl ItemColumns {
             &self.versions,
             &self.amounts,
             &self.names,
-            &self.skus
+            &self.skus,
+            &self.bundles as &[Option<Uuid>],
+            &self.sold as &[Option<i32>]
         )
         .execute(connection)
         .await?;

@@ -142,8 +142,10 @@ struct ItemRow {
     line: i16,
     product_id: Uuid,
     variant_id: Uuid,
+    bundle_id: Option<Uuid>,
     warehouse_id: Uuid,
     quantity: i32,
+    sold: Option<i32>,
     stock_version: i64,
     unit_amount: i64,
     name: String,
@@ -156,7 +158,8 @@ async fn with_items(connection: &mut PgConnection, rows: Vec<Row>) -> Result<Vec
     if !confirmed.is_empty() {
         let found = query_as!(
             ItemRow,
-            "SELECT order_id, line, product_id, variant_id, warehouse_id, quantity, stock_version, unit_amount, name, sku
+            "SELECT order_id, line, product_id, variant_id, bundle_id, warehouse_id, quantity, sold, stock_version, unit_amount,
+                    name, sku
              FROM order_items WHERE order_id = ANY($1) ORDER BY order_id, line, allocation",
             &confirmed
         )
@@ -245,21 +248,26 @@ pub(super) fn hold(kind: Option<&str>, due_at: Option<Timestamp>) -> Result<Opti
 fn join(rows: Vec<ItemRow>, currency: Currency) -> Vec<OrderItem> {
     let mut items = Vec::<(i16, OrderItem)>::new();
     for row in rows {
-        let allocation =
-            Allocation { warehouse_id: row.warehouse_id, quantity: row.quantity, stock_version: row.stock_version };
+        let allocation = Allocation {
+            warehouse_id: row.warehouse_id,
+            quantity: row.quantity,
+            stock_version: row.stock_version,
+            component_id: row.bundle_id.map(|_| row.variant_id),
+        };
+        let sold = row.sold.unwrap_or(row.quantity);
         match items.last_mut() {
             Some((line, item)) if *line == row.line => {
-                item.quantity += row.quantity;
+                item.quantity += sold;
                 item.allocations.push(allocation);
             }
             _ => items.push((
                 row.line,
                 OrderItem {
                     product_id: row.product_id,
-                    variant_id: row.variant_id,
+                    variant_id: row.bundle_id.unwrap_or(row.variant_id),
                     name: Arc::from(row.name),
                     sku: Arc::from(row.sku),
-                    quantity: row.quantity,
+                    quantity: sold,
                     unit_price: Money { amount: row.unit_amount, currency },
                     allocations: vec![allocation],
                 },

@@ -3,9 +3,9 @@
 use sqlx::{PgConnection, query};
 use uuid::Uuid;
 
-use crate::db::Result;
 use crate::db::stock::expect_rows;
-use crate::domain::{CreateProduct, CreateVariant, Timestamp};
+use crate::db::{self, Result};
+use crate::domain::{Component, CreateProduct, CreateVariant, Timestamp};
 
 /// Those of `skus` that the catalogue has.
 ///
@@ -16,7 +16,7 @@ pub async fn skus_taken(connection: &mut PgConnection, skus: &[String]) -> Resul
     Ok(rows.into_iter().map(|row| row.sku).collect())
 }
 
-/// Writes new products, each with its default variant and an empty stock row in its warehouse.
+/// Writes new products, each with its default variant and an empty stock row in its warehouse; of bundles what they are made of.
 ///
 /// # Errors
 /// Where the database is away, or one of them is there already: then nothing of the batch may be committed.
@@ -34,6 +34,7 @@ pub async fn insert(
     let currencies: Vec<String> = products.iter().map(|(_, p)| String::from(p.price.currency)).collect();
     let warehouses: Vec<Uuid> = products.iter().map(|(_, p)| p.warehouse_id).collect();
     let categories: Vec<Option<Uuid>> = products.iter().map(|(_, p)| p.category_id).collect();
+    let bundles: Vec<bool> = products.iter().map(|(_, p)| !p.components.is_empty()).collect();
     let inserted = query!(
         "INSERT INTO products (id, name, description, category_id, created_at)
          SELECT id, name, description, category, $5
@@ -48,19 +49,23 @@ pub async fn insert(
     .await?;
     expect_rows("products", ids.len(), inserted.rows_affected())?;
     let inserted = query!(
-        "INSERT INTO variants (id, product_id, sku, price_amount, currency, created_at)
-         SELECT id, id, sku, amount, currency, $5
-         FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[]) AS u (id, sku, amount, currency)",
+        "INSERT INTO variants (id, product_id, sku, price_amount, currency, is_bundle, created_at)
+         SELECT id, id, sku, amount, currency, bundle, $6
+         FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::boolean[]) AS u (id, sku, amount, currency, bundle)",
         &ids,
         &skus,
         &amounts,
         &currencies,
+        &bundles,
         now
     )
     .execute(&mut *connection)
     .await?;
     expect_rows("variants", ids.len(), inserted.rows_affected())?;
-    open_stock(connection, &ids, &warehouses).await
+    open_stock(&mut *connection, &ids, &warehouses).await?;
+    let made = products.iter().flat_map(|(id, p)| p.components.iter().map(|component| (*id, *component)));
+    let made: Vec<(Uuid, Component)> = made.collect();
+    if made.is_empty() { Ok(()) } else { db::bundles::insert(connection, &made).await }
 }
 
 /// Writes new variants of products that are there, each with an empty stock row in its warehouse.

@@ -42,7 +42,7 @@ macro_rules! page {
             Row,
             r#"SELECT p.id, p.name, v.sku, p.description, v.price_amount AS "price_amount!", v.currency,
                     c.id AS "category_id?", c.name AS "category_name?", v.low_stock_threshold,
-                    m.quantity AS "limit_quantity?", m.window_seconds, p.created_at
+                    m.quantity AS "limit_quantity?", m.window_seconds, v.is_bundle, p.created_at
              FROM products p JOIN variants v ON v.id = p.id
                   LEFT JOIN categories c ON c.id = p.category_id AND c.deleted_at IS NULL
                   LEFT JOIN product_limits m ON m.product_id = p.id

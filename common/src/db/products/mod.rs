@@ -17,7 +17,8 @@ pub use known::{Known, Update, known, update};
 pub use list::{After, Filter, Sort, list};
 
 use super::{Error, Result};
-use crate::domain::{Currency, Limit, Money, Timestamp};
+use crate::db;
+use crate::domain::{Bundles, Component, Currency, Limit, Money, Timestamp};
 
 /// A product that is sold, as anybody may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Product {
     pub low_stock_threshold: Option<i64>,
     /// How much of it each customer may have.
     pub limit: Option<Limit>,
+    /// Of what it is a bundle; empty where it is none.
+    pub components: Vec<Component>,
     pub created_at: Timestamp,
 }
 
@@ -68,7 +71,7 @@ pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Prod
         Row,
         r#"SELECT p.id, p.name, v.sku, p.description, v.price_amount AS "price_amount!", v.currency, c.id AS "category_id?",
                 c.name AS "category_name?", v.low_stock_threshold, m.quantity AS "limit_quantity?", m.window_seconds,
-                p.created_at
+                v.is_bundle, p.created_at
          FROM products p JOIN variants v ON v.id = p.id
               LEFT JOIN categories c ON c.id = p.category_id AND c.deleted_at IS NULL
               LEFT JOIN product_limits m ON m.product_id = p.id
@@ -91,6 +94,7 @@ struct Row {
     low_stock_threshold: Option<i64>,
     limit_quantity: Option<i64>,
     window_seconds: Option<i64>,
+    is_bundle: bool,
     created_at: Timestamp,
 }
 
@@ -119,11 +123,13 @@ async fn with_variants(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
     );
     let mut of = BTreeMap::<Uuid, Vec<Variant>>::new();
     if !ids.is_empty() {
-        for row in variants.fetch_all(connection).await? {
+        for row in variants.fetch_all(&mut *connection).await? {
             let variant = Variant::try_from(row)?;
             of.entry(variant.product).or_default().push(variant);
         }
     }
+    let bundles: Vec<Uuid> = rows.iter().filter(|row| row.is_bundle).map(|row| row.id).collect();
+    let bundles = if bundles.is_empty() { Bundles::default() } else { db::bundles::of(connection, &bundles).await? };
     let product = |row: Row| {
         let variants = of.remove(&row.id).unwrap_or_default();
         let category = row.category_id.zip(row.category_name).map(|(id, name)| Category { id, name });
@@ -137,6 +143,7 @@ async fn with_variants(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
             variants,
             low_stock_threshold: row.low_stock_threshold,
             limit: row.limit_quantity.map(|quantity| Limit { quantity, window_seconds: row.window_seconds }),
+            components: bundles.of(row.id).to_vec(),
             created_at: row.created_at,
         })
     };

@@ -1,4 +1,6 @@
-//! Stock rows: locked in one fixed order, changed in bulk.
+//! Stock rows: locked in one fixed order, changed in bulk, shown.
+
+mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +9,12 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
-use super::{Error, Result, warehouses};
-use crate::domain::{Currency, Money, Site, StockChange, StockLevel, StockView, Timestamp, VariantView, variant_name};
+pub use shown::{StoredComponent, StoredLevel, StoredStock, of_products};
+
+use super::{Error, Result, bundles, warehouses};
+use crate::domain::{
+    Bundles, Currency, Money, Site, StockChange, StockLevel, StockView, Timestamp, VariantView, variant_name,
+};
 
 /// Stock rows with what the catalogue says of them: what a decision looks at.
 macro_rules! rows {
@@ -18,7 +24,7 @@ macro_rules! rows {
             r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.closed_at,
                     v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
                     NULLIF(v.options, '{}') AS "options: Json<BTreeMap<String, String>>",
-                    (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!", v.low_stock_threshold
+                    (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!", v.low_stock_threshold, v.is_bundle
              FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
                   JOIN warehouses w ON w.id = s.warehouse_id
                   -- Without a price of its own it has the product's, which is that of the default variant.
@@ -32,20 +38,24 @@ macro_rules! rows {
 }
 
 /// Locks every stock row of these variants, ordered by variant and warehouse so that no two batches deadlock, and reads
-/// what their catalogue says.
+/// what their catalogue says. What of them is a bundle is known; what those are made of is among the variants.
 ///
 /// # Errors
 /// Where the database is away or a lock is not to be had in time.
-pub async fn lock(connection: &mut PgConnection, variants: &[Uuid]) -> Result<StockView> {
-    view(rows!(connection, variants, "FOR UPDATE OF s"))
+pub async fn lock(connection: &mut PgConnection, variants: &[Uuid], bundles: &Bundles) -> Result<StockView> {
+    view(rows!(connection, variants, "FOR UPDATE OF s"), bundles)
 }
 
-/// The same, not locked: as it is now, and may be no more in a moment.
+/// The same, not locked: as it is now, and may be no more in a moment. Of bundles their components are looked at too.
 ///
 /// # Errors
 /// Where the database is away.
 pub async fn look(connection: &mut PgConnection, variants: &[Uuid]) -> Result<StockView> {
-    view(rows!(connection, variants, ""))
+    let bundles = bundles::of(&mut *connection, variants).await?;
+    let components = bundles.components().map(|component| component.variant_id);
+    let variants: Vec<Uuid> = variants.iter().copied().chain(components).collect();
+    let variants = variants.as_slice();
+    view(rows!(connection, variants, ""), &bundles)
 }
 
 struct Row {
@@ -64,6 +74,7 @@ struct Row {
     currency: String,
     deleted: bool,
     low_stock_threshold: Option<i64>,
+    is_bundle: bool,
 }
 
 impl Row {
@@ -75,12 +86,17 @@ impl Row {
 }
 
 /// Of rows that are sorted by variant and warehouse.
-fn view(rows: Vec<Row>) -> Result<StockView> {
+fn view(rows: Vec<Row>, bundles: &Bundles) -> Result<StockView> {
     let mut view = StockView::default();
     let mut rows = rows.into_iter().peekable();
     while let Some(row) = rows.next() {
         let id = row.variant_id;
         let currency = Currency::try_from(row.currency.as_str()).map_err(|_| Error::Corrupt("a price's currency"))?;
+        let components = bundles.of(id);
+        if row.is_bundle && components.is_empty() {
+            // It was made after the bundles were looked up.
+            return Err(Error::RowCount { table: "bundle_components", expected: 1, written: 0 });
+        }
         let mut levels = vec![row.level()?];
         while let Some(next) = rows.next_if(|next| next.variant_id == id) {
             levels.push(next.level()?);
@@ -95,6 +111,7 @@ fn view(rows: Vec<Row>) -> Result<StockView> {
             price: Money { amount: row.price_amount, currency },
             deleted: row.deleted,
             low_at: row.low_stock_threshold,
+            components,
             levels,
         };
         view.insert(id, variant);
@@ -183,53 +200,6 @@ pub struct Sum {
     pub available: i64,
 }
 
-/// Stock of one variant in one warehouse, as anybody may see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredLevel {
-    pub variant_id: Uuid,
-    pub warehouse_id: Uuid,
-    pub warehouse_code: String,
-    /// Whether orders are served from there.
-    pub open: bool,
-    pub on_hand: i64,
-    pub reserved: i64,
-    pub version: i64,
-}
-
-/// The stock of these products' variants in every warehouse, as anybody may see it, with the product of each. Of one that is not
-/// sold there is none.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn of_products(connection: &mut PgConnection, products: &[Uuid]) -> Result<Vec<(Uuid, StoredLevel)>> {
-    let rows = query_as!(
-        LevelRow,
-        r#"SELECT v.product_id, s.variant_id, s.warehouse_id, w.code AS warehouse_code, w.closed_at IS NULL AS "open!",
-                s.on_hand, s.reserved, s.version
-           FROM variants v JOIN stock s ON s.variant_id = v.id JOIN warehouses w ON w.id = s.warehouse_id
-           JOIN products p ON p.id = v.product_id
-           WHERE v.product_id = ANY($1) AND v.deleted_at IS NULL AND p.deleted_at IS NULL
-           ORDER BY v.product_id, s.variant_id, s.warehouse_id"#,
-        products
-    );
-    let level = |row: LevelRow| {
-        let LevelRow { product_id, variant_id, warehouse_id, warehouse_code, open, on_hand, reserved, version } = row;
-        (product_id, StoredLevel { variant_id, warehouse_id, warehouse_code, open, on_hand, reserved, version })
-    };
-    Ok(rows.fetch_all(connection).await?.into_iter().map(level).collect())
-}
-
-struct LevelRow {
-    product_id: Uuid,
-    variant_id: Uuid,
-    warehouse_id: Uuid,
-    warehouse_code: String,
-    open: bool,
-    on_hand: i64,
-    reserved: i64,
-    version: i64,
-}
-
-pub(super) fn expect_rows(table: &'static str, expected: usize, written: u64) -> Result<()> {
+pub(in crate::db) fn expect_rows(table: &'static str, expected: usize, written: u64) -> Result<()> {
     if u64::try_from(expected) == Ok(written) { Ok(()) } else { Err(Error::RowCount { table, expected, written }) }
 }
