@@ -60,9 +60,12 @@ pub(crate) async fn ask(state: &State, account: Uuid, headers: &HeaderMap, actio
             Action::ChangeOrder(change) => serde_json::to_vec(change),
             Action::ChangeStock(change) => serde_json::to_vec(change),
             Action::TransferStock(transfer) => serde_json::to_vec(transfer),
-            Action::PlaceOrder(_) | Action::CreateProduct(_) | Action::CreateVariant(_) | Action::Expire(_) => {
-                Ok(Vec::new())
-            }
+            Action::SetBackorders(set) => serde_json::to_vec(set),
+            Action::PlaceOrder(_)
+            | Action::CreateProduct(_)
+            | Action::CreateVariant(_)
+            | Action::Expire(_)
+            | Action::Serve(_) => Ok(Vec::new()),
         };
         hash_id("command", &[&parts.unwrap_or_default()])
     };

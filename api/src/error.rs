@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::db;
-use common::domain::{Obstacle, Order, Placed, Refusal, StockOutcome};
+use common::domain::{BACKORDERS, Obstacle, Order, Placed, Refusal, ShortLine, StockOutcome};
 use common::queue::PublishError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -113,6 +113,12 @@ impl Receipt {
     }
 }
 
+/// The receipt of a line, without the place of backorders among what it has seen: nobody is told of that.
+fn short_line(line: &ShortLine) -> Value {
+    let seen = line.seen.iter().filter(|seen| seen.warehouse_id != BACKORDERS).copied().collect();
+    json!(ShortLine { seen, ..line.clone() })
+}
+
 /// The kind of problem that a refusal is, a sentence, and the members that say why.
 pub(crate) fn tell(refusal: &Refusal) -> (&'static Kind, String, Value) {
     match refusal {
@@ -137,7 +143,7 @@ pub(crate) fn tell(refusal: &Refusal) -> (&'static Kind, String, Value) {
         Refusal::InsufficientStock { lines } => (
             &problems::INSUFFICIENT_STOCK,
             format!("{} of the order's lines asked for more than was available.", lines.len()),
-            json!({ "lines": lines }),
+            json!({ "lines": lines.iter().map(short_line).collect::<Vec<Value>>() }),
         ),
         Refusal::NoDelivery => (
             &problems::NO_DELIVERY,
@@ -203,6 +209,7 @@ impl Error {
                     Obstacle::OrderCancelled => &problems::ORDER_CANCELLED,
                     Obstacle::AlreadyPaid => &problems::ALREADY_PAID,
                     Obstacle::AlreadyShipped => &problems::ALREADY_SHIPPED,
+                    Obstacle::Backordered => &problems::BACKORDERED,
                     Obstacle::NotShipped => &problems::NOT_SHIPPED,
                     Obstacle::ReturnTooLarge => &problems::RETURN_TOO_LARGE,
                     Obstacle::IllegalTransition => &problems::ILLEGAL_TRANSITION,
@@ -275,6 +282,9 @@ fn stock_problem(product: Option<Uuid>, outcome: &StockOutcome) -> (&'static Kin
         ),
         StockOutcome::TooMuch { on_hand, reserved, version } => {
             (&problems::TOO_MUCH_STOCK, json!({ "onHand": on_hand, "reserved": reserved, "version": version }))
+        }
+        StockOutcome::BelowPromised { promised, version } => {
+            (&problems::BELOW_PROMISED, json!({ "promised": promised, "version": version }))
         }
         StockOutcome::Changed { .. } | StockOutcome::Transferred { .. } => (&problems::INTERNAL, json!({})),
     };

@@ -5,12 +5,12 @@
 //! tell how many there were. Read, and not pushed by the writers, it needs nothing but the database to be right: what is missed
 //! while that is away is in the next event.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::db;
-use common::db::stock::{StoredComponent, StoredLevel, StoredStock};
+use common::db::stock::{StoredBackorders, StoredComponent, StoredLevel, StoredStock};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,7 @@ pub(crate) async fn read(state: Arc<State>, stop: CancellationToken) {
 }
 
 /// How the stock of a product is shown.
-pub(crate) fn view(product: Uuid, StoredStock { levels, components }: &StoredStock) -> Value {
+pub(crate) fn view(product: Uuid, StoredStock { levels, components, backorders }: &StoredStock) -> Value {
     let sum = |of: fn(&StoredLevel) -> i64| levels.iter().map(of).sum::<i64>();
     let bundles = components.iter().map(|component| component.available / i64::from(component.quantity.max(1))).min();
     let mut shown = json!({
@@ -113,13 +113,40 @@ pub(crate) fn view(product: Uuid, StoredStock { levels, components }: &StoredSto
         "onHand": sum(|level| level.on_hand),
         "reserved": sum(|level| level.reserved),
         // What can be ordered.
-        "available": bundles.unwrap_or_default() + sum(|level| if level.open { level.on_hand - level.reserved } else { 0 }),
+        "available": bundles.unwrap_or_default() + available(levels, backorders),
         "levels": levels.iter().map(show).collect::<Vec<Value>>(),
     });
+    if !backorders.is_empty() {
+        shown["backorders"] = backorders.iter().map(show_backorders).collect();
+    }
     if !components.is_empty() {
         shown["components"] = components.iter().map(show_component).collect();
     }
     shown
+}
+
+/// What can be ordered from stock: of each variant what open warehouses have, less what was promised before.
+fn available(levels: &[StoredLevel], backorders: &[StoredBackorders]) -> i64 {
+    let mut of = BTreeMap::<Uuid, i64>::new();
+    for level in levels.iter().filter(|level| level.open) {
+        *of.entry(level.variant_id).or_default() += level.on_hand - level.reserved;
+    }
+    for promised in backorders {
+        of.entry(promised.variant_id).and_modify(|available| *available = (*available - promised.promised).max(0));
+    }
+    of.into_values().sum()
+}
+
+fn show_backorders(backorders: &StoredBackorders) -> Value {
+    let StoredBackorders { variant_id, open, cap, promised, expected_on } = backorders;
+    json!({
+        "variantId": variant_id,
+        "open": open,
+        "cap": cap,
+        "promised": promised,
+        "promisable": if *open { cap - promised } else { 0 },
+        "expectedOn": expected_on.map(|day| day.to_string()),
+    })
 }
 
 fn show_component(component: &StoredComponent) -> Value {

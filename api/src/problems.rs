@@ -58,6 +58,10 @@ kinds! {
         "A reservation that is confirmed is an order: cancel that. Another payment that was captured is recorded for an operator.";
     ALREADY_SHIPPED = "already-shipped", 409, "The order has left",
         "What has left can't be cancelled; it can come back.";
+    BACKORDERED = "backordered", 409, "Some of the order is not there yet",
+        "It can be shipped when stock has arrived for all of it: its items say what they wait for.";
+    BELOW_PROMISED = "below-promised", 409, "More is promised than the cap would be",
+        "`promised` says how much. To take no more backorders set the cap to null.";
     NOT_SHIPPED = "not-shipped", 409, "The order has not left yet",
         "What has not left can't come back. Cancel the order.";
     RETURN_TOO_LARGE = "return-too-large", 409, "More would come back than was bought",

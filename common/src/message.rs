@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::domain::{
     AMOUNT_MAX, Action, COMPONENT_QUANTITY_MAX, COMPONENTS_MAX, Change, ChangeOrder, ChangeOutcome, ChangeStock,
     Command, Component, CreateProduct, CreateVariant, DeliveryWish, HoldTerms, Idempotency, Line, Money, ON_HAND_MAX,
-    ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, StockOutcome, Timestamp, TransferStock, WINDOW_SECONDS_MAX,
-    merge_lines,
+    ORDER_LINES_MAX, Order, PlaceOrder, ProductOutcome, SetBackorders, StockOutcome, Timestamp, TransferStock,
+    WINDOW_SECONDS_MAX, merge_lines,
 };
 
 /// A command with where to tell its outcome.
@@ -52,6 +52,7 @@ enum Wire {
     ChangeOrderV1(ChangeOrderV1),
     ChangeStockV1(ChangeStockV1),
     TransferStockV1(TransferStockV1),
+    SetBackordersV1(SetBackordersV1),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +118,13 @@ struct TransferStockV1 {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct SetBackordersV1 {
+    head: Head,
+    backorders: SetBackorders,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct CreateProductV1 {
     head: Head,
     product: CreateProduct,
@@ -162,7 +170,10 @@ pub fn encode(queued: &Queued) -> Result<Vec<u8>, Unreadable> {
         Action::ChangeOrder(order) => Wire::ChangeOrderV1(ChangeOrderV1 { head, order }),
         Action::ChangeStock(stock) => Wire::ChangeStockV1(ChangeStockV1 { head, stock }),
         Action::TransferStock(transfer) => Wire::TransferStockV1(TransferStockV1 { head, transfer }),
-        Action::Expire(_) => return Err(Unreadable::Value("an expiry is never sent")),
+        Action::SetBackorders(backorders) => Wire::SetBackordersV1(SetBackordersV1 { head, backorders }),
+        Action::Expire(_) | Action::Serve(_) => {
+            return Err(Unreadable::Value("what a writer makes itself is never sent"));
+        }
     };
     Ok(serde_json::to_vec(&wire)?)
 }
@@ -268,6 +279,14 @@ pub fn decode(json: &str) -> Result<Queued, Unreadable> {
                 return Err(Unreadable::Value("a transfer is of 1 or more, from one warehouse to another"));
             }
             (head, Action::TransferStock(transfer))
+        }
+        Wire::SetBackordersV1(SetBackordersV1 { head, backorders }) => {
+            if !backorders.is_possible() {
+                return Err(Unreadable::Value(
+                    "a cap of backorders is negative or too large, or their day is before 2000",
+                ));
+            }
+            (head, Action::SetBackorders(backorders))
         }
         Wire::ChangeOrderV1(ChangeOrderV1 { head, order }) => {
             if let Change::Return { lines } = &order.change

@@ -129,7 +129,7 @@ fn sorted(mut decision: Decision) -> Decision {
         Decision::Product(_, moved)
         | Decision::Change(_, moved)
         | Decision::Stock(_, moved)
-        | Decision::Expired(_, moved) => {
+        | Decision::Swept(_, moved) => {
             moved.sort_unstable_by_key(|movement: &Movement| (movement.variant, movement.warehouse, movement.version));
         }
     }
@@ -173,6 +173,6 @@ fn tell(decision: &Decision) -> String {
         Decision::Product(outcome, _) => format!("refused: {outcome:?}"),
         Decision::Change(outcome, moved) => format!("{outcome:?}, {} movements", moved.len()),
         Decision::Stock(outcome, _) => format!("{outcome:?}"),
-        Decision::Expired(changed, moved) => format!("{} expired, {} movements", changed.len(), moved.len()),
+        Decision::Swept(changed, moved) => format!("{} orders swept, {} movements", changed.len(), moved.len()),
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod backorders;
 mod backpressure;
 mod bad_input;
 mod bundles;

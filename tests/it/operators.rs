@@ -376,3 +376,61 @@ async fn verify_and_replay_find_what_was_doctored() {
         .unwrap();
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_and_replay_find_what_was_doctored_of_returns_bundles_and_backorders() {
+    let app = TestApp::start().await;
+    const WAIT: [(&str, &str); 1] = [("prefer", "wait=30")];
+    let (product, other) = (app.product(0).await, app.product(9).await);
+    let rule = json!({ "productId": product, "cap": 5 });
+    assert_eq!(app.operator.post("/stock/backorders", &WAIT, &rule).await.status, 200);
+    let first = app.client.order_and_wait(&[(product, 2)]).await.id();
+    assert_eq!(app.client.order_and_wait(&[(product, 2)]).await.status, 201);
+    assert_eq!(app.client.order_and_wait(&[(product, 2)]).await.status, 409);
+    app.restore(product, common::domain::DEFAULT_WAREHOUSE, 2).await;
+    tests::until("the first is served", async || {
+        let order = app.client.get(&format!("/orders/{first}")).await.body;
+        order["items"][0]["backordered"].is_null()
+    })
+    .await;
+    for status in ["processing", "shipped"] {
+        assert_eq!(app.operator.step(first, json!({ "status": status })).await.status, 200);
+    }
+    let items = json!([{ "productId": product, "qty": 1, "disposition": "restock" }]);
+    let path = format!("/orders/{first}/returns");
+    assert_eq!(app.operator.post(&path, &WAIT, &json!({ "items": items })).await.status, 200);
+    let price = json!({ "amount": 100, "currency": "EUR" });
+    let components = json!([{ "productId": other, "qty": 2 }]);
+    let body = json!({ "name": "Pair", "sku": "PAIR", "price": price, "components": components });
+    let pair = app.operator.post("/products", &WAIT, &body).await.id();
+    assert_eq!(app.client.order_and_wait(&[(pair, 3)]).await.status, 201);
+
+    let changes = [
+        ("SELECT 1", ""),
+        ("UPDATE orders SET pieces = NULL", "I-4"),
+        ("UPDATE order_status_history SET pieces = NULL", "I-4 I-5 I-10"),
+        ("UPDATE orders SET pieces = jsonb_set(pieces, '{returned,0,quantity}', '3') WHERE pieces IS NOT NULL", "I-4"),
+        ("DELETE FROM backorders", "I-3 I-4"),
+        ("UPDATE backorders SET quantity = quantity + 1", "I-3 I-4"),
+        ("UPDATE stock SET backorder_cap = backorder_cap + 1", "I-3"),
+        ("UPDATE backorders SET place = place + 1", "I-4"),
+        ("UPDATE stock_movements SET cause = 'restored' WHERE cause = 'returned'", "I-10"),
+        ("UPDATE stock_movements SET cause = 'adjusted' WHERE cause = 'capped'", "I-9 I-10"),
+        (
+            "UPDATE orders SET refusal = jsonb_set(refusal, '{refusal,lines,0,promised}', '3') WHERE refusal IS NOT NULL",
+            "I-9",
+        ),
+        (
+            "UPDATE orders SET refusal = jsonb_set(refusal, '{refusal,lines,0,promisable}', '2') WHERE refusal IS NOT NULL",
+            "I-9 I-10",
+        ),
+        ("UPDATE bundle_components SET quantity = quantity + 1", "I-10"),
+        ("UPDATE order_items SET sold = sold + 1 WHERE sold > 0", "I-4 I-10"),
+        ("UPDATE order_items SET bundle_id = NULL, sold = NULL", "I-4 I-10"),
+    ];
+    let mut connection = app.database().await;
+    for (change, expected) in changes {
+        assert_eq!(broken_by(&mut connection, change).await, expected, "{change}");
+    }
+    app.finish().await;
+}

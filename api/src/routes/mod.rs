@@ -44,6 +44,7 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/stock/deduct", stock::change::route(StockChangeKind::Deduct))
         .route("/stock/restore", stock::change::route(StockChangeKind::Restore))
         .route("/stock/count", stock::change::route(StockChangeKind::Count))
+        .route("/stock/backorders", post(stock::backorders::handle))
         .route("/stock/transfer", post(stock::transfer::handle))
         .route("/stock/low", get(stock::low::now))
         .route("/stock/low/events", get(stock::low::events))

@@ -29,6 +29,8 @@ pub enum CommandOutcome {
     Stock(StockOutcome),
     /// So many holds have ended.
     Expired(usize),
+    /// So many orders were served what they were promised.
+    Served(usize),
 }
 
 impl CommandOutcome {
@@ -38,6 +40,7 @@ impl CommandOutcome {
             CommandOutcome::Change(outcome) => serde_json::to_value(outcome),
             CommandOutcome::Stock(outcome) => serde_json::to_value(outcome),
             CommandOutcome::Expired(count) => Ok(json!({ "result": "expired", "count": count })),
+            CommandOutcome::Served(count) => Ok(json!({ "result": "served", "count": count })),
         };
         json.map_err(|_| Error::Corrupt("an outcome JSON can't hold"))
     }
@@ -51,6 +54,8 @@ fn body(action: &Action) -> Result<Value> {
         Action::CreateVariant(variant) => json!({ "CreateVariantV1": variant }),
         Action::ChangeStock(stock) => json!({ "ChangeStockV1": stock }),
         Action::TransferStock(transfer) => json!({ "TransferStockV1": transfer }),
+        Action::SetBackorders(set) => json!({ "SetBackordersV1": set }),
+        Action::Serve(serve) => json!({ "ServeV1": serve }),
         Action::Expire(expire) => json!({ "ExpireV1": expire }),
         Action::PlaceOrder(_) => return Err(Error::Corrupt("an order is not kept as a command")),
     })
@@ -148,7 +153,7 @@ impl StoredCommand {
             CommandOutcome::Change(outcome) => Some(Decided::ChangeV1 { id, outcome, order }),
             CommandOutcome::Stock(outcome) => Some(Decided::StockV1 { id, outcome }),
             // Nobody has asked for it.
-            CommandOutcome::Expired(_) => None,
+            CommandOutcome::Expired(_) | CommandOutcome::Served(_) => None,
         }
     }
 }
@@ -169,10 +174,13 @@ impl TryFrom<Row> for StoredCommand {
         let outcome = match row.kind.as_str() {
             "CreateProductV1" | "CreateVariantV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Product),
             "ChangeOrderV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Change),
-            "ChangeStockV1" | "TransferStockV1" => serde_json::from_value(row.outcome).map(CommandOutcome::Stock),
-            "ExpireV1" => {
+            "ChangeStockV1" | "TransferStockV1" | "SetBackordersV1" => {
+                serde_json::from_value(row.outcome).map(CommandOutcome::Stock)
+            }
+            kind @ ("ExpireV1" | "ServeV1") => {
                 let count = row.outcome["count"].as_u64().and_then(|count| usize::try_from(count).ok());
-                Ok(CommandOutcome::Expired(count.ok_or(Error::Corrupt("an expiry's count"))?))
+                let count = count.ok_or(Error::Corrupt("a sweep's count"))?;
+                Ok(if kind == "ServeV1" { CommandOutcome::Served(count) } else { CommandOutcome::Expired(count) })
             }
             _ => return Err(Error::Corrupt("a command's kind")),
         };

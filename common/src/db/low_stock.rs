@@ -102,9 +102,10 @@ pub async fn now(connection: &mut PgConnection, after: Option<Uuid>, limit: i64)
         r#"SELECT v.product_id, v.id AS variant_id, v.sku, v.low_stock_threshold AS "threshold!", o.available AS "available!"
            FROM variants v JOIN products p ON p.id = v.product_id
                 CROSS JOIN LATERAL (
-                  SELECT COALESCE(sum(s.on_hand - s.reserved), 0)::bigint AS available
-                  FROM stock s JOIN warehouses w ON w.id = s.warehouse_id
-                  WHERE s.variant_id = v.id AND w.closed_at IS NULL) o
+                  -- What was promised before is served first.
+                  SELECT GREATEST(COALESCE(sum(s.on_hand - s.reserved) FILTER (WHERE w.closed_at IS NULL), 0)
+                                  - GREATEST(COALESCE(sum(s.backorder_cap - s.on_hand + s.reserved), 0), 0), 0)::bigint AS available
+                  FROM stock s JOIN warehouses w ON w.id = s.warehouse_id WHERE s.variant_id = v.id) o
            WHERE v.low_stock_threshold IS NOT NULL AND v.deleted_at IS NULL AND p.deleted_at IS NULL
              -- A bundle has no stock of its own.
              AND NOT v.is_bundle

@@ -5,6 +5,7 @@
 //! where it begins and ends.
 
 pub mod accounts;
+pub mod backorders;
 pub mod bundles;
 pub mod carts;
 pub mod categories;

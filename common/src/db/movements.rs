@@ -96,7 +96,7 @@ pub async fn list(
                            AND stock_version < CASE WHEN s.warehouse_id = $3 THEN $4 ELSE 9223372036854775807 END
                          ORDER BY stock_version DESC LIMIT $5::bigint) i JOIN orders o ON o.id = i.order_id)
                   ) m
-           WHERE s.variant_id = $1
+           WHERE s.variant_id = $1 AND s.backorder_cap IS NULL
              AND ($6::uuid IS NULL OR EXISTS (SELECT FROM variants v WHERE v.id = s.variant_id AND v.product_id = $6)) AND ($2::uuid IS NULL OR s.warehouse_id = $2)
              AND ($3::uuid IS NULL OR s.warehouse_id >= $3)
            ORDER BY m.warehouse_id, m.stock_version DESC LIMIT $5"#,

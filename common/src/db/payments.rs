@@ -52,7 +52,9 @@ fn problem(obstacle: Option<Obstacle>) -> &'static str {
         Some(Obstacle::OrderCancelled) => "order-cancelled",
         Some(Obstacle::AlreadyPaid) => "already-paid",
         Some(Obstacle::AlreadyShipped) => "already-shipped",
-        Some(Obstacle::IllegalTransition | Obstacle::NotShipped | Obstacle::ReturnTooLarge) => "illegal-transition",
+        Some(Obstacle::IllegalTransition | Obstacle::NotShipped | Obstacle::ReturnTooLarge | Obstacle::Backordered) => {
+            "illegal-transition"
+        }
     }
 }
 

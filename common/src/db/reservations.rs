@@ -121,7 +121,7 @@ pub async fn due_of(
                   WHERE r.variant_id = needed.variant_id AND r.due_at <= $3
                     AND r.due_at >= COALESCE($4::timestamptz, '-infinity') AND r.order_id <> ALL($5)
                     -- What is let go of in a closed warehouse helps nobody.
-                    AND r.warehouse_id NOT IN (SELECT id FROM warehouses WHERE closed_at IS NOT NULL)
+                    AND r.warehouse_id NOT IN (SELECT id FROM warehouses WHERE closed_at IS NOT NULL AND NOT is_backorders)
                   -- Each row is a piece at least.
                   ORDER BY r.due_at LIMIT LEAST(needed.pieces, $6)) due
            LIMIT $6"#,

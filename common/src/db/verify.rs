@@ -45,6 +45,7 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     reservations(connection, &mut findings).await?;
     lives(connection, &mut findings).await?;
     pieces(connection, &mut findings).await?;
+    backorders(connection, &mut findings).await?;
     orders(connection, &mut findings).await?;
     refusals(connection, &mut findings).await?;
     Ok(findings)
@@ -159,8 +160,8 @@ async fn lives(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Re
            WHERE (before, status) NOT IN (('pending', 'paid'), ('pending', 'cancelled'), ('paid', 'processing'),
                                           ('paid', 'cancelled'), ('processing', 'shipped'), ('processing', 'cancelled'),
                                           ('shipped', 'delivered'))
-             -- Something has come back.
-             AND NOT (before = status AND status IN ('shipped', 'delivered') AND pieces IS DISTINCT FROM pieces_before)
+             -- Something was served, or has come back.
+             AND NOT (before = status AND status IN ('paid', 'processing', 'shipped', 'delivered') AND pieces IS DISTINCT FROM pieces_before)
            ORDER BY 1 LIMIT $1"#
     );
     Ok(())
@@ -180,7 +181,13 @@ async fn pieces(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> R
              UNION ALL
              -- What has come back of it, and can be sold again.
              SELECT o.id, (back ->> 'variantId')::uuid, (back ->> 'warehouseId')::uuid, (back ->> 'quantity')::bigint, 0
-             FROM orders o CROSS JOIN jsonb_path_query(o.pieces, '$.returned[*].restocked[*]') AS back),
+             FROM orders o CROSS JOIN jsonb_path_query(o.pieces, '$.returned[*].restocked[*]') AS back
+             UNION ALL
+             -- What was promised and served is held from where it was served.
+             SELECT o.id, (p ->> 'variantId')::uuid, place.id, CASE o.status WHEN 'cancelled' THEN 0 ELSE place.sign * (p ->> 'quantity')::bigint END, 0
+             FROM orders o CROSS JOIN jsonb_path_query(o.pieces, '$.served[*].pieces[*]') AS p
+                  CROSS JOIN LATERAL (SELECT (p ->> 'warehouseId')::uuid AS id, -1 AS sign
+                                      UNION ALL SELECT id, 1 FROM warehouses WHERE is_backorders) place),
            holds AS (
              SELECT order_id, variant_id, warehouse_id, sum(on_hand) AS on_hand, sum(reserved) AS reserved
              FROM held GROUP BY 1, 2, 3),
@@ -204,13 +211,51 @@ async fn pieces(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> R
              FROM order_items WHERE order_id IN (SELECT id FROM orders WHERE pieces IS NOT NULL) GROUP BY 1, 2),
            came AS (
              SELECT o.id AS order_id, (back ->> 'variantId')::uuid AS variant_id, sum((back ->> 'quantity')::bigint) AS quantity,
+                    COALESCE(sum((back ->> 'quantity')::bigint) FILTER (WHERE back ? 'restocked'), 0) AS to_stock,
                     sum((SELECT COALESCE(sum((r ->> 'quantity')::bigint), 0) FROM jsonb_path_query(back, '$.restocked[*]') AS r))
                       AS restocked
              FROM orders o CROSS JOIN jsonb_path_query(o.pieces, '$.returned[*]') AS back GROUP BY 1, 2)
            SELECT format('order %s, variant %s: %s bought, %s came back, %s of them restocked', order_id, variant_id,
                          COALESCE(b.quantity, 0), c.quantity, c.restocked) AS "example!", count(*) OVER () AS "rows!"
            FROM came c LEFT JOIN bought b USING (order_id, variant_id)
-           WHERE c.quantity > COALESCE(b.quantity, 0) OR c.restocked > c.quantity * b.pieces / b.quantity ORDER BY 1 LIMIT $1"#
+           WHERE c.quantity > COALESCE(b.quantity, 0) OR c.restocked <> c.to_stock * b.pieces / b.quantity ORDER BY 1 LIMIT $1"#
+    );
+    Ok(())
+}
+
+async fn backorders(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
+    check!(
+        findings,
+        connection,
+        "I-3",
+        "a variant's cap is not what may still be promised and what is sold and not served",
+        r#"SELECT format('variant %s: cap %s, to be promised %s, sold and not served %s', v.id, COALESCE(s.backorder_cap, 0),
+                         COALESCE(s.on_hand, 0), COALESCE(b.quantity, 0)) AS "example!", count(*) OVER () AS "rows!"
+           FROM variants v
+                LEFT JOIN stock s ON s.variant_id = v.id AND s.backorder_cap IS NOT NULL
+                LEFT JOIN (SELECT variant_id, sum(quantity) AS quantity FROM backorders b JOIN orders o ON o.id = b.order_id
+                           WHERE o.status <> 'pending' GROUP BY 1) b ON b.variant_id = v.id
+           WHERE COALESCE(s.backorder_cap, 0) <> COALESCE(s.on_hand, 0) + COALESCE(b.quantity, 0) ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-4",
+        "an order does not wait for just what it was promised and not served",
+        r#"WITH promised AS (
+             SELECT order_id, variant_id, sum(quantity) AS quantity, min(place) AS place FROM (
+               SELECT i.order_id, i.variant_id, i.quantity::bigint, i.stock_version
+               FROM order_items i JOIN warehouses w ON w.id = i.warehouse_id JOIN orders o ON o.id = i.order_id
+               WHERE w.is_backorders AND o.status <> 'cancelled'
+               UNION ALL
+               SELECT o.id, (p ->> 'variantId')::uuid, -(p ->> 'quantity')::bigint, NULL
+               FROM orders o CROSS JOIN jsonb_path_query(o.pieces, '$.served[*].pieces[*]') AS p
+               WHERE o.status <> 'cancelled') pieces (order_id, variant_id, quantity, place)
+             GROUP BY 1, 2 HAVING sum(quantity) <> 0)
+           SELECT format('order %s, variant %s: promised %s, waits for %s', order_id, variant_id, COALESCE(p.quantity, 0),
+                         COALESCE(b.quantity, 0)) AS "example!", count(*) OVER () AS "rows!"
+           FROM promised p FULL JOIN backorders b USING (order_id, variant_id)
+           WHERE p.quantity IS DISTINCT FROM b.quantity OR p.place IS DISTINCT FROM b.place ORDER BY 1 LIMIT $1"#
     );
     Ok(())
 }
@@ -285,14 +330,22 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
         "a refused line differs from what the ledger says was there, or was not short",
         r#"WITH after AS (SELECT variant_id, warehouse_id, stock_version AS version,
                            sum(quantity) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS on_hand,
-                           sum(reserved) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS reserved
+                           sum(reserved) OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS reserved,
+                           sum(quantity) FILTER (WHERE cause = 'capped')
+                             OVER (PARTITION BY variant_id, warehouse_id ORDER BY stock_version) AS cap
                           FROM ledger),
            claims AS (SELECT o.id, line.n, min((line.it ->> 'requested')::bigint) AS requested,
                              min((line.it ->> 'onHand')::bigint) AS on_hand, min((line.it ->> 'reserved')::bigint) AS reserved,
-                             sum(COALESCE(a.on_hand, 0)) AS was, sum(COALESCE(a.reserved, 0)) AS was_reserved, bool_and(a.version IS NOT NULL OR seen.version = 0) AS known
+                             COALESCE(min((line.it ->> 'promised')::bigint), 0) AS promised,
+                             COALESCE(min((line.it ->> 'promisable')::bigint), 0) AS promisable,
+                             COALESCE(sum(a.on_hand) FILTER (WHERE NOT w.is_backorders), 0) AS was,
+                             COALESCE(sum(a.reserved) FILTER (WHERE NOT w.is_backorders), 0) AS was_reserved,
+                             COALESCE(sum(a.on_hand - a.reserved) FILTER (WHERE w.is_backorders), 0) AS was_promisable,
+                             COALESCE(sum(a.cap) FILTER (WHERE w.is_backorders), 0) AS cap, bool_and(a.version IS NOT NULL OR seen.version = 0) AS known
                       FROM orders o
                            CROSS JOIN jsonb_array_elements(o.refusal -> 'refusal' -> 'lines') WITH ORDINALITY AS line (it, n)
                            CROSS JOIN jsonb_to_recordset(line.it -> 'seen') AS seen ("warehouseId" uuid, version bigint)
+                           JOIN warehouses w ON w.id = seen."warehouseId"
                            LEFT JOIN after a ON a.variant_id = (line.it ->> 'variantId')::uuid
                              AND a.warehouse_id = seen."warehouseId" AND a.version = seen.version
                       WHERE o.refusal -> 'refusal' ->> 'reason' = 'insufficient-stock' GROUP BY 1, 2)
@@ -300,7 +353,10 @@ async fn refusals(connection: &mut PgConnection, findings: &mut Vec<Finding>) ->
                          requested, on_hand, reserved,
                          CASE WHEN known THEN format('%s and %s', was, was_reserved) ELSE 'nothing of that version' END)
                   AS "example!", count(*) OVER () AS "rows!"
-           FROM claims WHERE NOT known OR was <> on_hand OR was_reserved <> reserved OR requested <= on_hand - reserved ORDER BY 1 LIMIT $1"#
+           FROM claims
+           WHERE NOT known OR was <> on_hand OR was_reserved <> reserved OR requested <= on_hand - reserved - promised + promisable
+              OR requested <= promisable OR promised <> GREATEST(cap - was_promisable, 0) OR promisable NOT IN (0, was_promisable)
+           ORDER BY 1 LIMIT $1"#
     );
     other_refusals(connection, findings).await
 }

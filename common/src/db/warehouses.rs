@@ -24,7 +24,9 @@ pub struct Warehouse {
 /// # Errors
 /// Where the database is away.
 pub async fn sites(connection: &mut PgConnection) -> Result<BTreeMap<Uuid, Site>> {
-    let rows = query!(r#"SELECT id, zone, closed_at IS NULL AS "open!" FROM warehouses"#).fetch_all(connection).await?;
+    let rows = query!(r#"SELECT id, zone, closed_at IS NULL AS "open!" FROM warehouses WHERE NOT is_backorders"#)
+        .fetch_all(connection)
+        .await?;
     rows.into_iter().map(|row| Ok((row.id, Site { zone: zone(row.zone)?, open: row.open }))).collect()
 }
 
@@ -33,7 +35,7 @@ pub async fn sites(connection: &mut PgConnection) -> Result<BTreeMap<Uuid, Site>
 /// # Errors
 /// Where the database is away.
 pub async fn codes(connection: &mut PgConnection) -> Result<HashMap<String, Uuid>> {
-    let rows = query!("SELECT code, id FROM warehouses").fetch_all(connection).await?;
+    let rows = query!("SELECT code, id FROM warehouses WHERE NOT is_backorders").fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.code, row.id)).collect())
 }
 
@@ -71,7 +73,7 @@ pub async fn change(
         Row,
         "UPDATE warehouses SET name = COALESCE($2, name),
              closed_at = CASE WHEN $3 THEN NULL WHEN NOT $3 THEN COALESCE(closed_at, now()) ELSE closed_at END
-         WHERE id = $1 RETURNING id, code, name, zone, created_at, closed_at",
+         WHERE id = $1 AND NOT is_backorders RETURNING id, code, name, zone, created_at, closed_at",
         id,
         name,
         open
@@ -84,7 +86,11 @@ pub async fn change(
 /// # Errors
 /// Where the database is away.
 pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Warehouse>> {
-    let row = query_as!(Row, "SELECT id, code, name, zone, created_at, closed_at FROM warehouses WHERE id = $1", id);
+    let row = query_as!(
+        Row,
+        "SELECT id, code, name, zone, created_at, closed_at FROM warehouses WHERE id = $1 AND NOT is_backorders",
+        id
+    );
     row.fetch_optional(connection).await?.map(Warehouse::try_from).transpose()
 }
 
@@ -96,7 +102,7 @@ pub async fn list(connection: &mut PgConnection, after: Option<Uuid>, limit: i64
     let rows = query_as!(
         Row,
         "SELECT id, code, name, zone, created_at, closed_at FROM warehouses
-         WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2",
+         WHERE NOT is_backorders AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT $2",
         after,
         limit
     );

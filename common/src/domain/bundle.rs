@@ -38,6 +38,11 @@ impl Bundles {
         self.0.get(&variant).cloned().unwrap_or_default()
     }
 
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All that they are made of.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         self.0.values().flat_map(|components| components.iter())

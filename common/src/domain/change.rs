@@ -42,6 +42,9 @@ pub(super) fn change(view: &mut View, change: &ChangeOrder, moved: &mut Vec<Move
     match order.standing().after(&change.change, now) {
         Err(obstacle) => ChangeOutcome::Refused { obstacle, revision },
         Ok(None) => ChangeOutcome::Unchanged { revision },
+        Ok(Some(_)) if matches!(change.change, Change::Ship { .. }) && order.is_backordered() => {
+            ChangeOutcome::Refused { obstacle: Obstacle::Backordered, revision }
+        }
         Ok(Some((state, effect))) => {
             let mut back = Vec::new();
             if let Change::Return { lines } = &change.change {
@@ -100,7 +103,8 @@ fn is_meant(order: &Order, change: &Change) -> bool {
     }
 }
 
-fn advance(order: &mut Order, state: State, now: Timestamp) -> &mut Since {
+/// Puts an order into another state, or the same again.
+pub(super) fn advance(order: &mut Order, state: State, now: Timestamp) -> &mut Since {
     let sold = order.hold().is_some() && *order.state() == State::Pending && state == State::Paid;
     let before = order.since.take();
     order.since.insert(Since {
@@ -113,6 +117,16 @@ fn advance(order: &mut Order, state: State, now: Timestamp) -> &mut Since {
 }
 
 impl super::StockView {
+    /// As it would be, were what these orders reserve released.
+    #[must_use]
+    pub fn without(&self, orders: &[Order]) -> Self {
+        let mut stock = self.clone();
+        for order in orders {
+            stock.apply(order, Effect::Release, Cause::Released, &mut Vec::new());
+        }
+        stock
+    }
+
     /// Does to the stock rows that an order holds what a change of its state does.
     fn apply(&mut self, order: &Order, effect: Effect, cause: Cause, moved: &mut Vec<Movement>) {
         let (on_hand, reserved) = match effect {
@@ -127,7 +141,7 @@ impl super::StockView {
     }
 
     /// Changes the row of some of an order's pieces by so many times their quantity, on hand and reserved.
-    fn move_held(
+    pub(super) fn move_held(
         &mut self,
         order: Uuid,
         pieces: HeldPieces,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Change, Component, DeliveryWish, HoldKind, Money, Timestamp};
+use super::{Change, Component, DeliveryWish, HoldKind, Money, Serve, SetBackorders, Timestamp};
 
 /// One request, accepted and waiting to be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +37,11 @@ pub enum Action {
     ChangeOrder(ChangeOrder),
     ChangeStock(ChangeStock),
     TransferStock(TransferStock),
+    SetBackorders(SetBackorders),
     /// Made by a writer itself: the time of these orders' holds is over.
     Expire(Expire),
+    /// Made by a writer itself: stock has arrived for these orders.
+    Serve(Serve),
 }
 
 /// All lines or none.
@@ -212,7 +215,11 @@ impl Command {
             Action::CreateVariant(variant) => Belongs::ToProduct(variant.product_id),
             Action::ChangeStock(change) => Belongs::ToProduct(change.product_id),
             Action::TransferStock(transfer) => Belongs::ToProduct(transfer.product_id),
+            Action::SetBackorders(set) => Belongs::ToProduct(set.product_id),
             Action::Expire(expire) => Belongs::ToOrder(expire.order_ids.first().copied().unwrap_or_default()),
+            Action::Serve(serve) => {
+                Belongs::ToOrder(serve.orders.first().map(|serving| serving.order_id).unwrap_or_default())
+            }
         }
     }
 
@@ -227,7 +234,8 @@ impl Command {
             Action::CreateVariant(variant) => (&[][..], &[][..], Some((variant.product_id, 0))),
             Action::ChangeStock(change) => (&[][..], &[][..], Some((change.variant_id, (-change.quantity).max(0)))),
             Action::TransferStock(transfer) => (&[][..], &[][..], Some((transfer.variant_id, transfer.quantity))),
-            Action::ChangeOrder(_) | Action::Expire(_) => (&[][..], &[][..], None),
+            Action::SetBackorders(set) => (&[][..], &[][..], Some((set.variant_id, 0))),
+            Action::ChangeOrder(_) | Action::Expire(_) | Action::Serve(_) => (&[][..], &[][..], None),
         };
         let lines = lines.iter().map(|line| (line.variant_id, i64::from(line.quantity)));
         lines.chain(components.iter().map(|component| (component.variant_id, 0))).chain(other)
@@ -235,15 +243,17 @@ impl Command {
 
     /// The orders, decided before, that it changes.
     #[must_use]
-    pub fn orders(&self) -> &[Uuid] {
+    pub fn orders(&self) -> Vec<Uuid> {
         match &self.action {
-            Action::ChangeOrder(change) => std::slice::from_ref(&change.order_id),
-            Action::Expire(expire) => &expire.order_ids,
+            Action::ChangeOrder(change) => vec![change.order_id],
+            Action::Expire(expire) => expire.order_ids.clone(),
+            Action::Serve(serve) => serve.orders.iter().map(|serving| serving.order_id).collect(),
             Action::PlaceOrder(_)
             | Action::CreateProduct(_)
             | Action::CreateVariant(_)
             | Action::ChangeStock(_)
-            | Action::TransferStock(_) => &[],
+            | Action::SetBackorders(_)
+            | Action::TransferStock(_) => Vec::new(),
         }
     }
 }

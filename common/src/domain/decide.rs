@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     Action, ChangeOutcome, Changed, Command, Hold, HoldTerms, Limits, Line, Movement, Order, OrderItem, Outcome,
-    PlaceOrder, Placed, ProductOutcome, Refusal, SeenLine, Site, StockOutcome, StockView, Terms, Timestamp, catalogue,
-    change, inventory, quote, quote::drawn,
+    PlaceOrder, Placed, ProductOutcome, Refusal, SeenLine, Site, StockOutcome, StockView, Terms, Timestamp, backorder,
+    catalogue, change, inventory, quote, quote::drawn,
 };
 
 /// Everything that the decisions of a batch may look at and change.
@@ -30,7 +30,8 @@ pub enum Decision {
     Product(ProductOutcome, Vec<Movement>),
     Change(ChangeOutcome, Vec<Movement>),
     Stock(StockOutcome, Vec<Movement>),
-    Expired(Vec<Changed>, Vec<Movement>),
+    /// What a writer itself has made of orders: let go, or served.
+    Swept(Vec<Changed>, Vec<Movement>),
 }
 
 /// Decides one command, and changes `view` by what it decided.
@@ -50,7 +51,9 @@ pub fn decide(view: &mut View, command: &Command) -> Decision {
         Action::ChangeOrder(order) => Decision::Change(change::change(view, order, &mut moved), moved),
         Action::ChangeStock(stock) => Decision::Stock(inventory::change(view, stock, &mut moved), moved),
         Action::TransferStock(stock) => Decision::Stock(inventory::transfer(view, stock, &mut moved), moved),
-        Action::Expire(orders) => Decision::Expired(change::expire(view, orders, &mut moved), moved),
+        Action::SetBackorders(set) => Decision::Stock(backorder::set(view, set, &mut moved), moved),
+        Action::Serve(serve) => Decision::Swept(backorder::serve(view, serve, &mut moved), moved),
+        Action::Expire(orders) => Decision::Swept(change::expire(view, orders, &mut moved), moved),
     }
 }
 
@@ -117,7 +120,12 @@ fn beside(stock: &StockView, order: &PlaceOrder, refusal: &Refusal) -> Vec<SeenL
     };
     let beside = drawn(stock, &order.lines).into_iter();
     let beside = beside.filter(|variant_id| short.iter().all(|short| short.variant_id != *variant_id));
-    beside.filter_map(|variant_id| Some(SeenLine { variant_id, seen: stock.variant(variant_id)?.versions() })).collect()
+    beside
+        .filter_map(|variant_id| {
+            let variant = stock.variant(variant_id)?;
+            Some(SeenLine { variant_id, ahead: variant.ahead(), seen: variant.versions() })
+        })
+        .collect()
 }
 
 /// Sells or reserves an item. It was seen that there is enough.
@@ -231,6 +239,8 @@ mod tests {
                         variant_id: Uuid::from_u128(1),
                         requested: 14,
                         bundle_id: None,
+                        ahead: 0,
+                        promisable: 0,
                         on_hand: 15,
                         reserved: 2,
                         seen: seen([HERE, THERE]),
@@ -248,7 +258,7 @@ mod tests {
             });
             assert_eq!(placed.lines, asked.collect::<Vec<_>>(), "with prices where they are the reason");
             let short = matches!(expected, Refusal::InsufficientStock { .. });
-            let beside = SeenLine { variant_id: Uuid::from_u128(5), seen: seen([HERE]) };
+            let beside = SeenLine { variant_id: Uuid::from_u128(5), ahead: 0, seen: seen([HERE]) };
             assert_eq!(placed.beside, if short { vec![beside] } else { Vec::new() }, "what else it has looked at");
             assert_eq!(stock.changes().count(), 0, "a refusal changes nothing");
             assert_eq!(stock, self::stock());
@@ -363,8 +373,14 @@ mod tests {
             panic!("there is enough");
         };
         assert_eq!(total, money(13 * 100 + 3 * 7, "EUR"));
-        let allocation =
-            |warehouse_id, quantity| Allocation { warehouse_id, quantity, stock_version: 8, component_id: None };
+        let allocation = |warehouse_id, quantity| Allocation {
+            warehouse_id,
+            quantity,
+            stock_version: 8,
+            component_id: None,
+            ahead: 0,
+            expected_on: None,
+        };
         assert_eq!(items[0].allocations, [allocation(HERE, 10), allocation(THERE, 3)]);
         assert_eq!(items[1].allocations, [allocation(HERE, 3)]);
         let left: Vec<_> = stock.changes().map(|change| (change.on_hand, change.reserved, change.version)).collect();

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, ChangeStock, Movement, ON_HAND_MAX, StockChangeKind, TransferStock, View};
+use super::{BACKORDERS, Cause, ChangeStock, Movement, ON_HAND_MAX, StockChangeKind, TransferStock, View};
 
-/// What came of a [`ChangeStock`] or a [`TransferStock`]. Where several refusals hold, the first of this list is told.
+/// What came of a [`ChangeStock`], a [`TransferStock`] or a [`super::SetBackorders`]. Where several refusals hold, the first of this list is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum StockOutcome {
@@ -23,6 +23,11 @@ pub enum StockOutcome {
     /// It has no stock of its own.
     IsBundle,
     UnknownWarehouse,
+    /// For backorders: more is promised than the cap would be.
+    BelowPromised {
+        promised: i64,
+        version: i64,
+    },
     /// More is taken than is available, the row being as told.
     Short {
         requested: i64,
@@ -55,6 +60,9 @@ pub(super) fn change(view: &mut View, change: &ChangeStock, moved: &mut Vec<Move
     }
     if view.stock.variant(variant).is_some_and(|known| !known.components.is_empty()) {
         return StockOutcome::IsBundle;
+    }
+    if warehouse == BACKORDERS {
+        return StockOutcome::UnknownWarehouse;
     }
     let Some(level) = view.stock.level(variant, warehouse) else {
         // What is added to has a row; of what has none there is nothing to take.
@@ -93,6 +101,9 @@ pub(super) fn transfer(view: &mut View, transfer: &TransferStock, moved: &mut Ve
     }
     if view.stock.variant(variant).is_some_and(|known| !known.components.is_empty()) {
         return StockOutcome::IsBundle;
+    }
+    if [from_id, to_id].contains(&BACKORDERS) {
+        return StockOutcome::UnknownWarehouse;
     }
     // Where a warehouse is known, so is its row: it is opened before, save of a variant of this very batch.
     let (Some(from), Some(to)) = (view.stock.level(variant, from_id), view.stock.level(variant, to_id)) else {

@@ -135,6 +135,8 @@ pub enum Obstacle {
     AlreadyPaid,
     /// It has left.
     AlreadyShipped,
+    /// Some of it is not there yet.
+    Backordered,
     /// It has not left: nothing can come back.
     NotShipped,
     /// More would come back than was bought and is not back yet.
@@ -349,7 +351,7 @@ mod tests {
             Err(Obstacle::AlreadyPaid) => 'a',
             Err(Obstacle::AlreadyShipped) => 'x',
             Err(Obstacle::NotShipped) => 'n',
-            Err(Obstacle::ReturnTooLarge) => unreachable!("the table knows no items"),
+            Err(Obstacle::ReturnTooLarge | Obstacle::Backordered) => unreachable!("the table knows no items"),
             Err(Obstacle::IllegalTransition) => '-',
         };
         states().iter().map(letter).collect()

@@ -7,6 +7,7 @@
 //! **Architecture invariant**: a refusal is a `Decision`, never an `Err`; there is nothing here that can fail.
 
 mod allocate;
+mod backorder;
 mod bundle;
 mod catalogue;
 mod change;
@@ -26,6 +27,7 @@ mod stock;
 mod terms;
 
 pub use allocate::{Piece, Wanted, allocate, offered};
+pub use backorder::{Backorders, Serve, Serving, SetBackorders, Sum};
 pub use bundle::{Bundles, COMPONENT_QUANTITY_MAX, COMPONENTS_MAX, Component};
 pub use catalogue::variant_name;
 pub use change::{ChangeOutcome, Changed};
@@ -43,7 +45,7 @@ pub use order::{
     Allocation, Confirmed, Order, OrderItem, Outcome, Placed, ProductOutcome, Refusal, SeenLine, SeenVersion,
     ShortLine, Since,
 };
-pub use pieces::{Disposition, HeldPieces, PiecesSince, ReturnLine, Returned};
+pub use pieces::{Disposition, HeldPieces, PiecesSince, ReturnLine, Returned, Served};
 pub use quote::quote;
 pub use stock::{Crossing, Site, StockChange, StockLevel, StockView, VariantView};
 pub use terms::{
@@ -66,6 +68,9 @@ pub const AMOUNT_MAX: i64 = 9_007_199_254_740_991;
 
 /// The instant of a decision or an acceptance. UTC.
 pub type Timestamp = time::OffsetDateTime;
+
+/// Where what is sold before it is there is kept account of: a place like a warehouse, that nobody is told of.
+pub const BACKORDERS: uuid::Uuid = uuid::Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0002);
 
 /// The warehouse that every store has from its first migration on.
 pub const DEFAULT_WAREHOUSE: uuid::Uuid = uuid::Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0001);

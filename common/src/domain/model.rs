@@ -30,6 +30,13 @@ enum Op {
         warehouse: usize,
         quantity: i64,
     },
+    /// So much may be sold before it is there, or no more.
+    Backorders {
+        product: usize,
+        cap: Option<i64>,
+    },
+    /// Serves whom there is stock for.
+    Serve,
     /// Ends every hold that is due.
     Expire,
     Wait {
@@ -50,6 +57,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Change::Deliver),
         3 => vec((0..=BUNDLE, 1..3_i32, any::<bool>()), 1..3).prop_map(|lines| Change::Return {
             lines: lines.into_iter().map(|(n, quantity, restock)| ReturnLine {
+                product_id: product(n),
                 variant_id: product(n),
                 quantity,
                 disposition: if restock { Disposition::Restock } else { Disposition::WriteOff },
@@ -61,6 +69,9 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (0..30_usize, change).prop_map(|(order, change)| Op::Change { order, change }),
         1 => (0..PRODUCTS, 0..2_usize, -3..4_i64)
             .prop_map(|(product, warehouse, quantity)| Op::Stock { product, warehouse, quantity }),
+        1 => (0..PRODUCTS, proptest::option::weighted(0.8, 0..8_i64))
+            .prop_map(|(product, cap)| Op::Backorders { product, cap }),
+        2 => Just(Op::Serve),
         1 => Just(Op::Expire),
         2 => (0..8_u8).prop_map(|seconds| Op::Wait { seconds }),
     ]
@@ -71,6 +82,9 @@ fn op() -> impl Strategy<Value = Op> {
 struct Known {
     status: &'static str,
     lines: BTreeMap<usize, i64>,
+    /// Of each product's stock what it was given, and what it was promised and not given.
+    given: BTreeMap<usize, i64>,
+    promised: BTreeMap<usize, i64>,
     /// Whether it is, or once was, a reservation; until when it is held; whether it became an order.
     reservation: bool,
     due: i64,
@@ -84,6 +98,9 @@ struct Model {
     now: i64,
     on_hand: [i64; PRODUCTS],
     reserved: [i64; PRODUCTS],
+    cap: [i64; PRODUCTS],
+    /// Whether more is promised.
+    promises: [bool; PRODUCTS],
     orders: Vec<Known>,
 }
 
@@ -94,13 +111,21 @@ impl Model {
             *sums.entry(*product).or_default() += i64::from(*quantity);
         }
         let drawn = drawn(&sums);
-        let enough = drawn.iter().all(|(p, quantity)| self.on_hand[*p] - self.reserved[*p] >= *quantity);
+        let free = |model: &Self, p: usize| (model.on_hand[p] - model.reserved[p] - model.promised(p)).max(0);
+        let promisable = |model: &Self, p: usize| if model.promises[p] { model.cap[p] - model.promised(p) } else { 0 };
+        let enough = drawn.iter().all(|(p, quantity)| free(self, *p) + promisable(self, *p) >= *quantity);
+        let (mut given, mut promised) = (BTreeMap::new(), BTreeMap::new());
+        for (product, quantity) in drawn.iter().filter(|_| enough) {
+            let here = free(self, *product).min(*quantity);
+            given.insert(*product, here);
+            promised.insert(*product, quantity - here);
+        }
         let status = match (enough, hold) {
             (false, _) => "rejected",
             (true, None) => "paid",
             (true, Some(_)) => "pending",
         };
-        for (product, quantity) in drawn.iter().filter(|_| enough) {
+        for (product, quantity) in &given {
             if hold.is_some() {
                 self.reserved[*product] += quantity;
             } else {
@@ -109,7 +134,16 @@ impl Model {
         }
         let reservation = matches!(hold, Some((HoldKind::Reservation, _)));
         let due = hold.map_or(0, |(_, seconds)| self.now + i64::from(seconds));
-        self.orders.push(Known { status, lines: sums, reservation, due, confirmed: false, back: BTreeMap::new() });
+        self.orders.push(Known {
+            status,
+            lines: sums,
+            given,
+            promised,
+            reservation,
+            due,
+            confirmed: false,
+            back: BTreeMap::new(),
+        });
     }
 
     /// Answers whether the order has changed.
@@ -150,9 +184,15 @@ impl Model {
             (Change::Deliver, "shipped") => "delivered",
             _ => return false,
         };
+        if after == "shipped" && order.promised.values().any(|pieces| *pieces > 0) {
+            return false;
+        }
         order.status = after;
+        if after == "cancelled" {
+            order.promised.clear();
+        }
         order.confirmed |= matches!(change, Change::Confirm);
-        for (product, quantity) in &drawn(&order.lines) {
+        for (product, quantity) in &order.given {
             match (before, after) {
                 ("pending", "paid") => {
                     self.on_hand[*product] -= quantity;
@@ -169,8 +209,55 @@ impl Model {
     fn expire(&mut self) {
         for order in self.orders.iter_mut().filter(|order| order.status == "pending" && order.due <= self.now) {
             order.status = "cancelled";
-            for (product, quantity) in &drawn(&order.lines) {
+            order.promised.clear();
+            for (product, quantity) in &order.given {
                 self.reserved[*product] -= quantity;
+            }
+        }
+    }
+}
+
+impl Model {
+    /// What of a product is promised and not there yet.
+    fn promised(&self, product: usize) -> i64 {
+        self.orders.iter().filter_map(|order| order.promised.get(&product)).sum()
+    }
+
+    /// Answers whether that is the rule now.
+    fn backorders(&mut self, product: usize, cap: Option<i64>) -> bool {
+        if cap.is_some_and(|cap| cap < self.promised(product)) {
+            return false;
+        }
+        self.promises[product] = cap.is_some();
+        self.cap[product] = cap.unwrap_or(self.cap[product]);
+        true
+    }
+
+    /// Orders that there is stock for, the oldest first: for what they were promised and all that are older.
+    fn to_serve(&self) -> Vec<(usize, Vec<usize>)> {
+        let mut through = [0; PRODUCTS];
+        let mut to_serve = Vec::new();
+        for (n, order) in self.orders.iter().enumerate() {
+            let mut products = Vec::new();
+            for (product, pieces) in order.promised.iter().filter(|(_, pieces)| **pieces > 0) {
+                through[*product] += pieces;
+                if through[*product] <= self.on_hand[*product] - self.reserved[*product] {
+                    products.push(*product);
+                }
+            }
+            if matches!(order.status, "paid" | "processing") && !products.is_empty() {
+                to_serve.push((n, products));
+            }
+        }
+        to_serve
+    }
+
+    fn serve(&mut self, to_serve: &[(usize, Vec<usize>)]) {
+        for (n, products) in to_serve {
+            for product in products {
+                let pieces = self.orders[*n].promised.remove(product).expect("promised");
+                self.on_hand[*product] -= pieces;
+                *self.orders[*n].given.entry(*product).or_default() += pieces;
             }
         }
     }
@@ -258,7 +345,7 @@ impl Core {
             Decision::Product(_, moved)
             | Decision::Change(_, moved)
             | Decision::Stock(_, moved)
-            | Decision::Expired(_, moved) => self.ledger.extend(moved),
+            | Decision::Swept(_, moved) => self.ledger.extend(moved),
         }
         decision
     }
@@ -296,6 +383,32 @@ impl Core {
         };
         let decision = self.decide(Uuid::nil(), Action::ChangeStock(change));
         matches!(decision, Decision::Stock(StockOutcome::Changed { .. }, _))
+    }
+
+    /// Answers with by how much the cap has changed, where it may be that.
+    fn backorders(&mut self, n: usize, cap: Option<i64>) -> Option<i64> {
+        let cap_of = |view: &View| {
+            view.stock.variant(product(n)).and_then(|v| Some(v.backorders.as_ref()?.cap)).unwrap_or_default()
+        };
+        let before = cap_of(&self.view);
+        let set = SetBackorders { product_id: product(n), variant_id: product(n), cap, expected_on: None };
+        match self.decide(Uuid::nil(), Action::SetBackorders(set)) {
+            Decision::Stock(StockOutcome::Changed { .. }, _) => Some(cap_of(&self.view) - before),
+            Decision::Stock(StockOutcome::BelowPromised { .. }, _) => None,
+            decision => panic!("{decision:?}"),
+        }
+    }
+
+    fn serve(&mut self, to_serve: &[(usize, Vec<usize>)]) -> usize {
+        let serving = |(n, products): &(usize, Vec<usize>)| {
+            let (order_id, variant_ids) = (self.orders[*n], products.iter().map(|n| product(*n)).collect());
+            Serving { order_id, revision: self.view.orders[&order_id].revision(), variant_ids }
+        };
+        let orders = to_serve.iter().map(serving).collect();
+        match self.decide(Uuid::nil(), Action::Serve(Serve { orders })) {
+            Decision::Swept(changed, _) => changed.len(),
+            decision => panic!("{decision:?}"),
+        }
     }
 
     /// What each warehouse must hold: what it had at first, less what orders hold of it, as their states say.
@@ -348,6 +461,16 @@ proptest! {
                         *received.entry((product(n), WAREHOUSES[warehouse])).or_default() += quantity;
                     }
                 }
+                Op::Backorders { product: n, cap } => {
+                    let changed = core.backorders(n, cap);
+                    prop_assert_eq!(changed.is_some(), model.backorders(n, cap));
+                    *received.entry((product(n), BACKORDERS)).or_default() += changed.unwrap_or_default();
+                }
+                Op::Serve => {
+                    let to_serve = model.to_serve();
+                    model.serve(&to_serve);
+                    prop_assert_eq!(core.serve(&to_serve), to_serve.len());
+                }
                 Op::Expire => {
                     core.decide(Uuid::nil(), Action::Expire(Expire { order_ids: core.orders.clone() }));
                     model.expire();
@@ -361,7 +484,9 @@ proptest! {
                 prop_assert_eq!(core.view.orders[id].state().name(), known.status);
             }
             for n in 0..PRODUCTS {
-                let levels = &core.view.stock.variant(product(n)).expect("known").levels;
+                let variant = core.view.stock.variant(product(n)).expect("known");
+                prop_assert_eq!(variant.ahead(), model.promised(n));
+                let levels = &variant.levels;
                 prop_assert!(levels.iter().all(|level| 0 <= level.reserved && level.reserved <= level.on_hand));
                 prop_assert_eq!(levels.iter().map(|level| level.on_hand).sum::<i64>(), model.on_hand[n]);
                 prop_assert_eq!(levels.iter().map(|level| level.reserved).sum::<i64>(), model.reserved[n]);

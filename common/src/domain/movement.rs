@@ -38,6 +38,10 @@ pub enum Cause {
     Transferred,
     /// What was sold has come back, and can be sold again.
     Returned,
+    /// What may be sold before it is there was set.
+    Capped,
+    /// What was sold before it was there is there.
+    Served,
 }
 
 impl Cause {
@@ -55,6 +59,8 @@ impl Cause {
             Cause::Restocked => "restocked",
             Cause::Transferred => "transferred",
             Cause::Returned => "returned",
+            Cause::Capped => "capped",
+            Cause::Served => "served",
         }
     }
 }
@@ -63,7 +69,7 @@ impl TryFrom<&str> for Cause {
     type Error = ();
 
     fn try_from(text: &str) -> Result<Self, ()> {
-        const ALL: [Cause; 10] = [
+        const ALL: [Cause; 12] = [
             Cause::Received,
             Cause::Adjusted,
             Cause::Deducted,
@@ -74,6 +80,8 @@ impl TryFrom<&str> for Cause {
             Cause::Restocked,
             Cause::Transferred,
             Cause::Returned,
+            Cause::Capped,
+            Cause::Served,
         ];
         ALL.into_iter().find(|cause| cause.as_str() == text).ok_or(())
     }

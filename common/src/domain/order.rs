@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Delivery, DeliveryWish, Hold, HoldKind, Line, Money, OverLimit, Payment, PiecesSince, Standing, State, Timestamp,
+    Day, Delivery, DeliveryWish, Hold, HoldKind, Line, Money, OverLimit, Payment, PiecesSince, Standing, State,
+    Timestamp, day,
 };
 
 /// A decided order with its place in the log.
@@ -77,6 +78,14 @@ impl Order {
     #[must_use]
     pub fn is_order(&self) -> bool {
         !self.is_reservation() || self.standing().converted
+    }
+
+    /// The zone that it goes to, if it is delivered.
+    pub(super) fn zone(&self) -> Option<u16> {
+        match &self.outcome {
+            Outcome::Confirmed(confirmed) => confirmed.delivery.as_ref().map(|delivery| delivery.zone),
+            Outcome::Refused(_) => None,
+        }
     }
 
     /// What it holds or has held; nothing where it was refused.
@@ -166,6 +175,9 @@ pub struct Placed {
 #[serde(rename_all = "camelCase")]
 pub struct SeenLine {
     pub variant_id: Uuid,
+    /// Pieces that were promised to others before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ahead: i64,
     pub seen: Vec<SeenVersion>,
 }
 
@@ -207,6 +219,12 @@ pub struct Allocation {
     /// Of which component of a bundle it is; else it is the item's own stock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_id: Option<Uuid>,
+    /// Pieces of that row that were promised to others before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ahead: i64,
+    /// When it is expected, where it is a promise and that is known.
+    #[serde(default, with = "day::option", skip_serializing_if = "Option::is_none")]
+    pub expected_on: Option<Day>,
 }
 
 impl OrderItem {
@@ -276,6 +294,12 @@ pub struct ShortLine {
     pub bundle_id: Option<Uuid>,
     pub on_hand: i64,
     pub reserved: i64,
+    /// Of what is on hand so much was promised to others before.
+    #[serde(default, rename = "promised", skip_serializing_if = "is_zero")]
+    pub ahead: i64,
+    /// So much could still be promised.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub promisable: i64,
     /// The state of each stock row that was looked at.
     pub seen: Vec<SeenVersion>,
 }

@@ -1,13 +1,14 @@
 //! What an order comes to: from where it would be served, and for how much. Nothing is taken.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::{
-    AMOUNT_MAX, Allocation, Confirmed, Currency, Delivery, DeliveryTier, DeliveryWish, Line, Money, OrderItem, Piece,
-    PlaceOrder, Rate, Refusal, ShortLine, StockLevel, StockView, Terms, Timestamp, VariantView, Wanted, allocate,
-    bundle::draw,
+    AMOUNT_MAX, Allocation, BACKORDERS, Confirmed, Currency, Delivery, DeliveryTier, DeliveryWish, HeldPieces, Line,
+    Money, OrderItem, Piece, PlaceOrder, Rate, Refusal, ShortLine, StockLevel, StockView, Terms, Timestamp,
+    VariantView, Wanted, allocate, backorder::held, bundle::draw, pieces::share,
 };
 
 /// The order as it would be confirmed `now`, its stock versions and its hold not yet set, whoever its customer is.
@@ -39,7 +40,8 @@ pub fn quote(stock: &StockView, terms: &Terms, order: &PlaceOrder, now: Timestam
     let delivery = order.delivery.as_deref().zip(route).map(|(wish, (zone, rates))| {
         let tier = tier(&needs, &served, zone);
         let rate = rates[tier as usize];
-        Box::new(Delivery { wish: wish.clone(), zone, tier, cost: rate.cost, estimated_on: rate.arrival(now) })
+        let estimated_on = complete_on(&needs, &served, now).map(|complete| rate.arrival(complete));
+        Box::new(Delivery { wish: wish.clone(), zone, tier, cost: rate.cost, estimated_on })
     });
     let cost = delivery.as_ref().map_or(0, |delivery| delivery.cost);
     let amounts = terms.amounts(goods.amount, cost).ok_or(Refusal::TotalTooLarge)?;
@@ -139,11 +141,35 @@ pub(super) fn drawn(stock: &StockView, lines: &[Line]) -> BTreeSet<Uuid> {
 }
 
 fn serve(found: &[Found<'_>], needs: &[Need<'_>], destination: Option<u16>) -> Result<Vec<Vec<Piece>>, Refusal> {
-    let wanted: Vec<Wanted<'_>> =
-        needs.iter().map(|need| Wanted { levels: &need.view.levels, quantity: need.quantity }).collect();
-    allocate(&wanted, destination).map_err(|short| {
-        let lines = short.into_iter().filter_map(|n| needs.get(n)).flat_map(|need| receipts(found, need)).collect();
-        Refusal::InsufficientStock { lines }
+    let short = needs.iter().filter(|need| need.view.offered() + need.view.to_promise() < need.quantity);
+    let lines: Vec<ShortLine> = short.flat_map(|need| receipts(found, need)).collect();
+    if !lines.is_empty() {
+        return Err(Refusal::InsufficientStock { lines });
+    }
+    let free: Vec<Cow<'_, [StockLevel]>> = needs.iter().map(|need| need.view.free()).collect();
+    let from_stock = |need: &Need<'_>| need.quantity.min(need.view.offered());
+    let wanted = needs.iter().zip(&free).map(|(need, levels)| Wanted { levels, quantity: from_stock(need) });
+    let wanted: Vec<Wanted<'_>> = wanted.filter(|wanted| wanted.quantity > 0).collect();
+    // There is enough of all, so it is never short.
+    let mut stocked = allocate(&wanted, destination).unwrap_or_default().into_iter();
+    let serve = |need: &Need<'_>| {
+        let here = from_stock(need);
+        let mut pieces = if here > 0 { stocked.next().unwrap_or_default() } else { Vec::new() };
+        if here < need.quantity {
+            pieces.push(Piece { warehouse: BACKORDERS, quantity: need.quantity - here });
+        }
+        pieces
+    };
+    Ok(needs.iter().map(serve).collect())
+}
+
+/// When all of it is there: today where it is, and not known where that of something promised is not.
+fn complete_on(needs: &[Need<'_>], served: &[Vec<Piece>], now: Timestamp) -> Option<Timestamp> {
+    let promised = |pieces: &[Piece]| pieces.iter().any(|piece| piece.warehouse == BACKORDERS);
+    let promised = needs.iter().zip(served).filter(|(_, pieces)| promised(pieces)).map(|(need, _)| need.view);
+    promised.into_iter().try_fold(now, |latest, view| {
+        let expected = view.backorders.as_ref()?.expected_on?;
+        Some(latest.max(expected.midnight().assume_utc()))
     })
 }
 
@@ -157,12 +183,14 @@ fn receipts(found: &[Found<'_>], need: &Need<'_>) -> Vec<ShortLine> {
         bundle_id: Some(line.variant_id).filter(|variant| *variant != need.variant),
         on_hand: need.view.offers().map(|level| level.on_hand).sum(),
         reserved: need.view.offers().map(|level| level.reserved).sum(),
+        ahead: need.view.ahead(),
+        promisable: need.view.to_promise(),
         seen: need.view.versions(),
     };
     drawing.map(receipt).collect()
 }
 
-/// Of the farthest warehouse that serves it.
+/// Of the farthest warehouse that serves it; what is only promised is taken to come from the nearest.
 fn tier(needs: &[Need<'_>], served: &[Vec<Piece>], zone: u16) -> DeliveryTier {
     let distances = needs.iter().zip(served).flat_map(|(need, pieces)| {
         let serves = |level: &&StockLevel| pieces.iter().any(|piece| piece.warehouse == level.warehouse);
@@ -178,15 +206,19 @@ fn item(found: &Found<'_>, needs: &[Need<'_>], served: &mut [Vec<Piece>]) -> Ord
     for (variant, quantity) in draws(found) {
         let component_id = Some(variant).filter(|_| !view.components.is_empty());
         let of = needs.iter().zip(served.iter_mut()).find(|(need, _)| need.variant == variant);
-        let Some((_, pieces)) = of else { continue };
-        for Piece { warehouse: warehouse_id, quantity } in share(pieces, quantity) {
-            // Of a bundle's component it may be more than a quantity can be.
-            let mut left = quantity;
-            while left > 0 {
-                let quantity = i32::try_from(left).unwrap_or(i32::MAX);
-                left -= i64::from(quantity);
-                allocations.push(Allocation { warehouse_id, quantity, stock_version: 0, component_id });
-            }
+        let Some((Need { view: stock, .. }, pieces)) = of else { continue };
+        for piece in share(pieces, quantity) {
+            let (ahead, expected_on) = (stock.ahead_in(piece.warehouse), stock.expected(piece.warehouse));
+            allocations.extend(held(variant, piece).into_iter().map(
+                |HeldPieces { warehouse_id, quantity, .. }| Allocation {
+                    warehouse_id,
+                    quantity,
+                    stock_version: 0,
+                    component_id,
+                    ahead,
+                    expected_on,
+                },
+            ));
         }
     }
     OrderItem {
@@ -198,22 +230,4 @@ fn item(found: &Found<'_>, needs: &[Need<'_>], served: &mut [Vec<Piece>]) -> Ord
         unit_price: price(found),
         allocations,
     }
-}
-
-/// Takes so much of the pieces, the first ones first.
-fn share(pieces: &mut Vec<Piece>, quantity: i64) -> Vec<Piece> {
-    if pieces.iter().map(|piece| piece.quantity).sum::<i64>() == quantity {
-        return std::mem::take(pieces);
-    }
-    let mut left = quantity;
-    let mut taken = Vec::new();
-    for piece in pieces.iter_mut() {
-        let quantity = piece.quantity.min(left);
-        if quantity > 0 {
-            (piece.quantity, left) = (piece.quantity - quantity, left - quantity);
-            taken.push(Piece { quantity, ..*piece });
-        }
-    }
-    pieces.retain(|piece| piece.quantity > 0);
-    taken
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Component, Money, SeenVersion, offered};
+use super::{Backorders, Component, Day, Money, SeenVersion};
 
 /// A warehouse as far as the core cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +63,25 @@ pub struct VariantView {
     pub components: Arc<[Component]>,
     /// By warehouse.
     pub levels: Vec<StockLevel>,
+    /// What may be sold of it before it is there. Once there was a rule it has one for ever, if only to take no more.
+    pub backorders: Option<Backorders>,
 }
 
 impl VariantView {
     /// One that is sold, without stock.
     #[must_use]
     pub fn new(product: Uuid, name: Arc<str>, sku: Arc<str>, price: Money) -> Self {
-        Self { product, name, sku, price, deleted: false, low_at: None, components: Arc::default(), levels: Vec::new() }
+        Self {
+            product,
+            name,
+            sku,
+            price,
+            deleted: false,
+            low_at: None,
+            components: Arc::default(),
+            levels: Vec::new(),
+            backorders: None,
+        }
     }
 
     /// Its stock rows that orders are served from.
@@ -77,9 +89,21 @@ impl VariantView {
         self.levels.iter().filter(|level| level.site.open)
     }
 
-    /// The version of each of them.
+    /// The version of each of them, and of that of its backorders.
     pub(super) fn versions(&self) -> Vec<SeenVersion> {
-        self.offers().map(|level| SeenVersion { warehouse_id: level.warehouse, version: level.version }).collect()
+        let promise = self.backorders.as_ref().map(|backorders| &backorders.level);
+        let seen = |level: &StockLevel| SeenVersion { warehouse_id: level.warehouse, version: level.version };
+        self.offers().chain(promise).map(seen).collect()
+    }
+
+    fn level(&self, warehouse: Uuid) -> Option<&StockLevel> {
+        let promise = self.backorders.as_ref().map(|backorders| &backorders.level);
+        self.levels.iter().chain(promise).find(|level| level.warehouse == warehouse)
+    }
+
+    fn level_mut(&mut self, warehouse: Uuid) -> Option<&mut StockLevel> {
+        let promise = self.backorders.as_mut().map(|backorders| &mut backorders.level);
+        self.levels.iter_mut().chain(promise).find(|level| level.warehouse == warehouse)
     }
 }
 
@@ -138,9 +162,9 @@ impl StockView {
     pub(super) fn change(&mut self, variant: Uuid, warehouse: Uuid, on_hand: i64, reserved: i64) -> Option<i64> {
         let view = self.variants.get_mut(&variant)?;
         if view.low_at.is_some() {
-            self.before.entry(variant).or_insert_with(|| offered(&view.levels));
+            self.before.entry(variant).or_insert_with(|| view.offered());
         }
-        let level = view.levels.iter_mut().find(|level| level.warehouse == warehouse)?;
+        let level = view.level_mut(warehouse)?;
         level.on_hand += on_hand;
         level.reserved += reserved;
         debug_assert!(0 <= level.reserved && level.reserved <= level.on_hand, "I-1: {level:?}");
@@ -153,7 +177,7 @@ impl StockView {
     pub fn take_crossings(&mut self) -> Vec<Crossing> {
         let crossing = |(variant, before): (Uuid, i64)| {
             let view = self.variants.get(&variant)?;
-            let (threshold, available) = (view.low_at?, offered(&view.levels));
+            let (threshold, available) = (view.low_at?, view.offered());
             (before > threshold && available <= threshold).then_some(Crossing { variant, threshold, available })
         };
         std::mem::take(&mut self.before).into_iter().filter_map(crossing).collect()
@@ -162,13 +186,25 @@ impl StockView {
     /// A stock row of a variant that is known, or `None`.
     #[must_use]
     pub fn level(&self, variant: Uuid, warehouse: Uuid) -> Option<&StockLevel> {
-        self.variants.get(&variant)?.levels.iter().find(|level| level.warehouse == warehouse)
+        self.variants.get(&variant)?.level(warehouse)
+    }
+
+    /// What of a variant may be sold before it is there.
+    pub(super) fn set_backorders(&mut self, variant: Uuid, cap: i64, expected_on: Option<Day>, open: bool) {
+        let Some(view) = self.variants.get_mut(&variant) else { return };
+        if view.low_at.is_some() {
+            self.before.entry(variant).or_insert_with(|| view.offered());
+        }
+        {
+            let backorders = view.backorders.get_or_insert_with(Backorders::none);
+            (backorders.cap, backorders.expected_on, backorders.level.site.open) = (cap, expected_on, open);
+        }
     }
 
     /// The rows that the decisions so far have changed, in the fixed order of locks.
     pub fn changes(&self) -> impl Iterator<Item = StockChange> + '_ {
         self.changed.iter().filter_map(|&(variant, warehouse)| {
-            let level = self.variants.get(&variant)?.levels.iter().find(|level| level.warehouse == warehouse)?;
+            let level = self.variants.get(&variant)?.level(warehouse)?;
             Some(StockChange {
                 variant,
                 warehouse,

@@ -132,8 +132,9 @@ pub struct Delivery {
     pub tier: DeliveryTier,
     /// In minor units of the order's currency.
     pub cost: i64,
-    #[serde(with = "day")]
-    pub estimated_on: Day,
+    /// Not known where something of it is not there yet, and nobody knows when it will be.
+    #[serde(default, with = "day::option", skip_serializing_if = "Option::is_none")]
+    pub estimated_on: Option<Day>,
 }
 
 /// What an order comes to, in minor units of one currency.
@@ -224,7 +225,7 @@ impl Terms {
 }
 
 impl Rate {
-    /// The day of the arrival of what is decided `now`.
+    /// The day of the arrival of what is complete `now`.
     #[must_use]
     pub fn arrival(&self, now: Timestamp) -> Day {
         let today = now.to_offset(time::UtcOffset::UTC).date();

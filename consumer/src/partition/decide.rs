@@ -43,6 +43,8 @@ pub(super) struct Decisions {
     pub(super) moved: Vec<Caused>,
     pub(super) unapplied: Vec<Unapplied>,
     pub(super) low: Vec<Crossed>,
+    /// Variants whose rule for backorders was set: what it is now is in the view.
+    pub(super) capped: BTreeSet<Uuid>,
     /// How far the log of each partition goes that decided something.
     pub(super) reached: BTreeMap<u16, Reached>,
     pub(super) replies: Vec<(String, Decided)>,
@@ -57,7 +59,7 @@ impl Decisions {
 /// Decides a batch. What was decided before, in an earlier batch or earlier in this one, is not decided again.
 pub(super) fn decide_batch<'a>(seen: &mut Seen, batch: impl Iterator<Item = &'a Pending> + Clone) -> Decisions {
     // An order that is placed in this batch may be changed in it too.
-    let changed: BTreeSet<Uuid> = batch.clone().flat_map(|pending| pending.queued.command.orders()).copied().collect();
+    let changed: BTreeSet<Uuid> = batch.clone().flat_map(|pending| pending.queued.command.orders()).collect();
     let mut decisions = Decisions::default();
     for Pending { queued, partition, .. } in batch {
         let command = &queued.command;
@@ -117,8 +119,8 @@ enum Told {
     Product(Uuid, ProductOutcome),
     Change(Uuid, ChangeOutcome, Uuid),
     Stock(Uuid, StockOutcome),
-    /// Nobody waits for time.
-    Expired(Uuid),
+    /// Nobody waits for what a writer does by itself.
+    Swept(Uuid),
 }
 
 impl Told {
@@ -136,7 +138,7 @@ impl Told {
                 Decided::ChangeV1 { id, outcome, order }
             }
             Told::Stock(id, outcome) => Decided::StockV1 { id, outcome },
-            Told::Expired(id) => Decided::EarlierV1 { id },
+            Told::Swept(id) => Decided::EarlierV1 { id },
         }
     }
 }
@@ -149,7 +151,7 @@ impl Decisions {
         let sequence = *sequence;
         let reached = self.reached.entry(partition).or_default();
         reached.sequence = sequence;
-        if !matches!(command.action, Action::Expire(_)) {
+        if !matches!(command.action, Action::Expire(_) | Action::Serve(_)) {
             reached.through = Some(command.accepted_at);
         }
         Place { partition, sequence }
@@ -197,15 +199,26 @@ impl Decisions {
                 self.note_command(command, place, CommandOutcome::Stock(outcome.clone()));
                 Told::Stock(id, outcome)
             }
-            (Decision::Expired(changed, moved), Action::Expire(_)) => {
+            (Decision::Stock(outcome, moved), Action::SetBackorders(set)) => {
                 self.note_moved(moved, id, None);
-                self.counts(place).expired += i64::try_from(changed.len()).unwrap_or(i64::MAX);
+                self.capped.extend(matches!(outcome, StockOutcome::Changed { .. }).then_some(set.variant_id));
+                self.note_command(command, place, CommandOutcome::Stock(outcome.clone()));
+                Told::Stock(id, outcome)
+            }
+            (Decision::Swept(changed, moved), action @ (Action::Expire(_) | Action::Serve(_))) => {
+                self.note_moved(moved, id, None);
                 let count = changed.len();
                 for changed in changed {
                     self.note_entry(command, place, changed, None, None);
                 }
-                self.note_command(command, place, CommandOutcome::Expired(count));
-                Told::Expired(id)
+                let outcome = if let Action::Expire(_) = action {
+                    self.counts(place).expired += i64::try_from(count).unwrap_or(i64::MAX);
+                    CommandOutcome::Expired(count)
+                } else {
+                    CommandOutcome::Served(count)
+                };
+                self.note_command(command, place, outcome);
+                Told::Swept(id)
             }
             (decision, action) => unreachable!("the core answered {action:?} with {decision:?}"),
         }

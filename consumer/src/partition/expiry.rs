@@ -155,7 +155,10 @@ impl Writer {
     pub(super) async fn sweep(&mut self) {
         let began = Instant::now();
         match self.sweep_once().await {
-            Ok(expired) => self.expiry.swept(expired, began.elapsed()),
+            Ok(expired) => {
+                self.expiry.swept(expired, began.elapsed());
+                self.serve().await;
+            }
             Err(failure) => {
                 // Of a failed transaction's connection nothing is known.
                 self.database = None;

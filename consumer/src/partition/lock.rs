@@ -6,12 +6,11 @@ use std::sync::Arc;
 use common::db::commands::Known;
 use common::db::partitions::{Fenced, Moment};
 use common::db::reservations::Window;
-use common::db::stock::Sum;
 use common::db::terms::StoredTerms;
 use common::db::{self, Transaction};
 use common::domain::{
-    Action, Bundles, Command, CreateProduct, CreateVariant, Expire, Limits, Order, OrderItem, StockChangeKind,
-    StockLevel, StockView, Timestamp, View,
+    Action, Bundles, Command, CreateProduct, CreateVariant, Expire, Limits, Order, OrderItem, Serve, Serving,
+    StockChangeKind, StockView, Timestamp, VariantView, View,
 };
 use common::message::Queued;
 use common::partition::partition_of_order;
@@ -21,6 +20,7 @@ use uuid::Uuid;
 use super::batch::Pending;
 use super::decide::Seen;
 use super::need::Need;
+use super::serving::ToServe;
 use super::settle::{Release, Work};
 use crate::verdict::Failure;
 
@@ -41,10 +41,15 @@ pub(super) async fn release(
 ) -> Result<Released, Failure> {
     match work.release {
         Release::Orders(orders) => Ok(Released { orders: orders.to_vec(), need: None }),
+        Release::ToServe(orders) => {
+            Ok(Released { orders: orders.iter().map(|(order, _)| *order).collect(), need: None })
+        }
         Release::ForGroup if moment.is_due() => {
             let commands = || work.group.iter().map(|pending| &pending.queued.command);
             let variants = drawn(work.group, bundles);
-            let stock = db::stock::sums(transaction, &variants.into_iter().collect::<Vec<Uuid>>()).await?;
+            let stock = db::stock::peek(transaction, &variants.iter().copied().collect::<Vec<Uuid>>(), bundles).await?;
+            let stock =
+                variants.into_iter().filter_map(|variant| Some((variant, stock.variant(variant)?.sum()))).collect();
             let need = Need::of(commands(), bundles, &stock, window.limit);
             let missing: Vec<(Uuid, i64)> = need.missing.iter().map(|(variant, pieces)| (*variant, *pieces)).collect();
             if missing.is_empty() {
@@ -69,22 +74,8 @@ pub(super) async fn is_more_due(
     need: &Need,
     window: Window<'_>,
 ) -> Result<bool, Failure> {
-    let mut freed = BTreeMap::<Uuid, i64>::new();
-    for item in due.iter().flat_map(Order::items) {
-        for allocation in &item.allocations {
-            let level = seen.view.stock.level(item.stock_of(allocation), allocation.warehouse_id);
-            if level.is_some_and(|level| level.site.open) {
-                *freed.entry(item.stock_of(allocation)).or_default() += i64::from(allocation.quantity);
-            }
-        }
-    }
-    let locked = |variant| {
-        let levels = seen.view.stock.variant(variant).map(|variant| variant.levels.as_slice()).unwrap_or_default();
-        let open = || levels.iter().filter(|level| level.site.open);
-        let sum = |of: fn(&StockLevel) -> i64| open().map(of).sum();
-        Sum { on_hand: sum(|level| level.on_hand), available: sum(StockLevel::available) }
-    };
-    let missing = need.still_missing(locked, &freed);
+    let freed = seen.view.stock.without(due);
+    let missing = need.still_missing(|variant| freed.variant(variant).map(VariantView::sum).unwrap_or_default());
     if missing.is_empty() {
         return Ok(false);
     }
@@ -104,7 +95,7 @@ pub(super) async fn lock(
     steps: &Steps,
 ) -> Result<(Seen, Vec<Order>), Failure> {
     let commands = || group.iter().map(|pending| &pending.queued.command);
-    let orders: BTreeSet<Uuid> = commands().flat_map(Command::orders).chain(release).copied().collect();
+    let orders: BTreeSet<Uuid> = commands().flat_map(Command::orders).chain(release.iter().copied()).collect();
     let orders = if orders.is_empty() {
         BTreeMap::new()
     } else {
@@ -153,7 +144,9 @@ async fn read(
     for command in commands {
         match &command.action {
             Action::PlaceOrder(_) => placed.push(command),
-            Action::ChangeOrder(_) | Action::Expire(_) => others.push(command),
+            Action::ChangeOrder(_) | Action::SetBackorders(_) | Action::Expire(_) | Action::Serve(_) => {
+                others.push(command);
+            }
             Action::ChangeStock(_) | Action::TransferStock(_) => {
                 others.push(command);
                 names_warehouse = true;
@@ -196,6 +189,8 @@ async fn lock_stock(
             vec![(transfer.variant_id, transfer.from_id), (transfer.variant_id, transfer.to_id)]
         }
         Action::ChangeStock(_)
+        | Action::SetBackorders(_)
+        | Action::Serve(_)
         | Action::ChangeOrder(_)
         | Action::PlaceOrder(_)
         | Action::CreateProduct(_)
@@ -222,29 +217,55 @@ pub(super) async fn bundles(transaction: &mut Transaction<'_>, group: &[Pending]
 /// The variants whose stock the group draws on.
 fn drawn(group: &[Pending], bundles: &Bundles) -> BTreeSet<Uuid> {
     let named = group.iter().flat_map(|pending| pending.queued.command.variants());
+    if bundles.is_empty() {
+        return named.map(|(variant, _)| variant).collect();
+    }
     named.flat_map(|(variant, pieces)| bundles.draw(variant, pieces)).map(|(variant, _)| variant).collect()
 }
 
 /// The commands that end the holds of these orders: one for each partition that they belong to, or, where such a one is not
 /// held, for the first of those that are.
 pub(super) fn expiries(due: &[Order], fenced: &[Fenced], now: Timestamp, partitions: u16) -> Vec<Pending> {
-    let mut by_partition = BTreeMap::<u16, (i64, Vec<Uuid>)>::new();
-    for order in due {
-        let home = partition_of_order(order.id, partitions);
+    let due = due.iter().map(|order| (order.id, order.id));
+    own(due, fenced, now, partitions, |order_ids| Action::Expire(Expire { order_ids }))
+}
+
+/// The commands that serve these orders, likewise; of those that are locked and may be.
+pub(super) fn servings(
+    to_serve: &[ToServe],
+    orders: &BTreeMap<Uuid, Order>,
+    fenced: &[Fenced],
+    now: Timestamp,
+    partitions: u16,
+) -> Vec<Pending> {
+    let servings = to_serve.iter().filter_map(|(order_id, variant_ids)| {
+        let order = orders.get(order_id).filter(|order| order.is_to_be_served())?;
+        let (order_id, variant_ids) = (*order_id, variant_ids.clone());
+        Some((order_id, Serving { order_id, revision: order.revision(), variant_ids }))
+    });
+    own(servings, fenced, now, partitions, |orders| Action::Serve(Serve { orders }))
+}
+
+/// A command of the writer's own for each partition that the orders belong to.
+fn own<T>(
+    orders: impl Iterator<Item = (Uuid, T)>,
+    fenced: &[Fenced],
+    now: Timestamp,
+    partitions: u16,
+    action: impl Fn(Vec<T>) -> Action,
+) -> Vec<Pending> {
+    let mut by_partition = BTreeMap::<u16, (i64, Vec<T>)>::new();
+    for (order, what) in orders {
+        let home = partition_of_order(order, partitions);
         let Some(fenced) = fenced.iter().find(|fenced| fenced.partition == home).or(fenced.first()) else { continue };
-        by_partition.entry(fenced.partition).or_insert((fenced.epoch, Vec::new())).1.push(order.id);
+        by_partition.entry(fenced.partition).or_insert((fenced.epoch, Vec::new())).1.push(what);
     }
-    let expiry = |(partition, (epoch, order_ids))| {
-        let command = Command {
-            id: Uuid::now_v7(),
-            account: Uuid::nil(),
-            accepted_at: now,
-            idempotency: None,
-            action: Action::Expire(Expire { order_ids }),
-        };
+    let pending = |(partition, (epoch, of))| {
+        let (id, account, accepted_at) = (Uuid::now_v7(), Uuid::nil(), now);
+        let command = Command { id, account, accepted_at, idempotency: None, action: action(of) };
         Pending { queued: Queued { command, reply_to: None }, partition, epoch }
     };
-    by_partition.into_iter().map(expiry).collect()
+    by_partition.into_iter().map(pending).collect()
 }
 
 /// What to look for among the decided.

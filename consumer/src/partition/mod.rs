@@ -10,6 +10,7 @@ mod expiry;
 mod lock;
 mod need;
 mod pace;
+mod serving;
 mod settle;
 mod tell;
 
@@ -31,6 +32,7 @@ use crate::verdict::Verdict;
 use batch::Batch;
 use expiry::Expiry;
 use pace::{Next, Pace};
+use serving::Service;
 use settle::Settled;
 use tell::Replies;
 
@@ -87,6 +89,7 @@ pub(crate) struct Writer {
     terms: Option<StoredTerms>,
     pace: Pace,
     expiry: Expiry,
+    service: Service,
     idle: Arc<Idle>,
     /// A batch that could not be decided yet. Nothing else is received while it waits.
     pending: Option<Batch>,
@@ -107,6 +110,7 @@ impl Writer {
     ) -> Self {
         let pace = Pace::new(config.batch_commands_max, config.batch_linger, config.batch_target);
         let expiry = Expiry::new(config.expiry_every, config.expiry_orders_max, config.batch_target);
+        let service = Service::new(config.batch_target);
         let (sink, incoming) = mpsc::channel(INCOMING_MAX);
         let replies = Replies::start(common::queue::Replies::new(outcomes));
         Self {
@@ -125,6 +129,7 @@ impl Writer {
             terms: None,
             pace,
             expiry,
+            service,
             idle,
             pending: None,
             retry: Retry::default(),

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use common::db::stock::Sum;
-use common::domain::{Bundles, Command};
+use common::domain::{Bundles, Command, Sum};
 use uuid::Uuid;
 
 /// What a group of commands needs to be set free.
@@ -72,12 +71,9 @@ impl Need {
         need
     }
 
-    /// What is still missing where, now that it is locked, so much is there, and so much is about to be set free.
-    pub(super) fn still_missing(&self, locked: impl Fn(Uuid) -> Sum, freed: &BTreeMap<Uuid, i64>) -> Vec<(Uuid, i64)> {
-        let left = self.wanted.iter().map(|(variant, wanted)| {
-            let freed = freed.get(variant).copied().unwrap_or_default();
-            (*variant, missing(*wanted, locked(*variant)) - freed)
-        });
+    /// What is still missing where, now that it is locked, so much is there with what is about to be set free.
+    pub(super) fn still_missing(&self, locked: impl Fn(Uuid) -> Sum) -> Vec<(Uuid, i64)> {
+        let left = self.wanted.iter().map(|(variant, wanted)| (*variant, missing(*wanted, locked(*variant))));
         left.filter(|(_, missing)| *missing > 0).collect()
     }
 }
@@ -130,10 +126,8 @@ mod tests {
     #[test]
     fn what_another_writer_has_taken_meanwhile_is_missing_too() {
         let need = Need::of([order(&[(1, 5)])].iter(), &Bundles::default(), &stock(), 20);
-        let locked = |_| Sum { on_hand: 99, available: 1 };
-        let freed = BTreeMap::from([(Uuid::from_u128(1), 2)]);
-        assert_eq!(need.still_missing(locked, &freed), [(Uuid::from_u128(1), 2)]);
-        let freed = BTreeMap::from([(Uuid::from_u128(1), 4)]);
-        assert!(need.still_missing(locked, &freed).is_empty());
+        let there = |available| move |_| Sum { on_hand: 99, available };
+        assert_eq!(need.still_missing(there(3)), [(Uuid::from_u128(1), 2)]);
+        assert!(need.still_missing(there(5)).is_empty());
     }
 }

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::Writer;
 use super::batch::{Batch, Dead, Pending};
 use super::decide::{Decisions, Seen, decide_batch};
-use super::lock::{bundles, expiries, is_more_due, lock, release};
+use super::lock::{bundles, expiries, is_more_due, lock, release, servings};
+use super::serving::ToServe;
 use super::tell::Told;
 use crate::verdict::Failure;
 
@@ -44,6 +45,8 @@ pub(super) enum Release<'a> {
     ForGroup,
     /// Those of these orders.
     Orders(&'a [Uuid]),
+    /// None; these are served what they were promised.
+    ToServe(&'a [ToServe]),
 }
 
 /// What one transaction has done.
@@ -154,7 +157,12 @@ impl Writer {
         }
         let expired = due.len();
         let expiries = expiries(&due, &fenced, seen.view.now, partitions);
-        let mut decisions = decide_batch(&mut seen, expiries.iter().chain(work.group));
+        let servings = match work.release {
+            Release::ToServe(orders) => servings(orders, &seen.view.orders, &fenced, seen.view.now, partitions),
+            Release::None | Release::ForGroup | Release::Orders(_) => Vec::new(),
+        };
+        let own = expiries.iter().chain(&servings);
+        let mut decisions = decide_batch(&mut seen, own.chain(work.group));
         save(&mut transaction, &seen, &mut decisions, self.config.lease).await?;
         if !work.dead.is_empty() {
             let letters: Vec<_> = work.dead.iter().map(|dead| dead.letter.clone()).collect();
@@ -204,6 +212,11 @@ async fn save(
     if !decisions.variants.is_empty() {
         db::products::insert_variants(transaction, &mut decisions.variants, now).await?;
     }
+    db::products::insert_components(transaction, &decisions.products).await?;
+    let capped: Vec<Uuid> = decisions.capped.iter().copied().collect();
+    if !capped.is_empty() {
+        db::backorders::open(transaction, &capped).await?;
+    }
     if !decisions.commands.is_empty() {
         db::commands::insert(transaction, &mut decisions.commands, now).await?;
     }
@@ -223,6 +236,9 @@ async fn save(
     }
     if !decisions.unapplied.is_empty() {
         db::payments::insert(transaction, &decisions.unapplied, now).await?;
+    }
+    if !capped.is_empty() {
+        db::backorders::save(transaction, &seen.view.stock, &capped).await?;
     }
     if !decisions.low.is_empty() {
         db::low_stock::insert(transaction, &decisions.low, now).await?;

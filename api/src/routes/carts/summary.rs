@@ -69,7 +69,7 @@ fn add(summary: &mut Value, confirmed: &Confirmed) {
     summary["subtotal"] = json!(subtotal);
     summary["tier"] = json!(delivery.map(|delivery| delivery.tier));
     summary["deliveryCost"] = json!(delivery.map(|delivery| delivery.price(total.currency)));
-    summary["estimatedDate"] = json!(delivery.map(|delivery| delivery.estimated_on.to_string()));
+    summary["estimatedDate"] = json!(delivery.and_then(|delivery| delivery.estimated_on).map(|day| day.to_string()));
     summary["tax"] = json!(tax);
     summary["total"] = json!(total);
 }

@@ -67,6 +67,9 @@ fn reason(order: &Order, item: &Item) -> Option<Map<String, Value>> {
             let mut lines = lines.iter();
             let line = lines.find(|line| line.bundle_id.unwrap_or(line.variant_id) == item.variant)?;
             let mut reason = json!({ "type": "/problems/insufficient-stock", "requested": line.requested, "onHand": line.on_hand, "reserved": line.reserved });
+            if line.ahead > 0 {
+                (reason["promised"], reason["promisable"]) = (json!(line.ahead), json!(line.promisable));
+            }
             if line.bundle_id.is_some() {
                 reason["componentId"] = json!(line.variant_id);
             }

@@ -104,7 +104,7 @@ pub(crate) fn option(confirmed: &Confirmed) -> Value {
         "mode": delivery.map(|delivery| delivery.wish.mode),
         "tier": delivery.map(|delivery| delivery.tier),
         "cost": delivery.map(|delivery| delivery.price(currency)),
-        "estimatedDate": delivery.map(|delivery| delivery.estimated_on.to_string()),
+        "estimatedDate": delivery.and_then(|delivery| delivery.estimated_on).map(|day| day.to_string()),
         "tax": Money { amount: confirmed.tax, currency },
         "total": confirmed.total,
     })

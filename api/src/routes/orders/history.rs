@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::find::{Found, find};
-use super::view::returned;
+use super::view::{returned, served};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::extract::Id;
@@ -30,6 +30,9 @@ struct EntryView {
     /// What has come back by this change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     returned: Vec<Value>,
+    /// What was promised, and is there by this change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    served: Vec<Value>,
     partition: i16,
     sequence: i64,
 }
@@ -39,7 +42,7 @@ impl EntryView {
     fn new(entry: StoredEntry, before: &PiecesSince) -> Self {
         let by = match entry.account_id {
             Some(id) => json!({ "accountId": id, "account": entry.account, "role": entry.role }),
-            // Nobody has asked for it: time was over.
+            // Nobody has asked for it: time was over, or stock has arrived.
             None => json!({ "role": "system" }),
         };
         Self {
@@ -49,6 +52,7 @@ impl EntryView {
             by,
             reason: entry.reason,
             tracking: entry.tracking.map(|tracking| tracking.0),
+            served: entry.pieces.iter().flat_map(|pieces| pieces.served_after(before)).flat_map(served).collect(),
             returned: entry.pieces.iter().flat_map(|pieces| pieces.returned_after(before)).map(returned).collect(),
             partition: entry.partition,
             sequence: entry.sequence,

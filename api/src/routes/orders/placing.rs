@@ -36,9 +36,9 @@ pub(crate) struct Wanted {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Item {
-    product_id: Uuid,
-    variant_id: Option<Uuid>,
-    qty: i64,
+    pub(crate) product_id: Uuid,
+    pub(crate) variant_id: Option<Uuid>,
+    pub(crate) qty: i64,
 }
 
 /// The lines of an order, added up and sorted.

@@ -45,6 +45,7 @@ pub(crate) async fn handle(
     for (n, item) in request.items.iter().enumerate() {
         match i32::try_from(item.qty) {
             Ok(quantity) if quantity > 0 => lines.push(ReturnLine {
+                product_id: item.product_id,
                 variant_id: item.variant_id.unwrap_or(item.product_id),
                 quantity,
                 disposition: item.disposition,

@@ -1,8 +1,8 @@
 //! How an order is shown.
 
 use common::domain::{
-    CancelReason, Confirmed, Disposition, HeldPieces, Money, Order, OrderItem, Outcome, Payment, Returned, State,
-    Timestamp, Tracking,
+    BACKORDERS, CancelReason, Confirmed, Disposition, HeldPieces, Money, Order, OrderItem, Outcome, Payment, Returned,
+    Served, State, Timestamp, Tracking,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ impl From<&Confirmed> for Bill {
                 "zone": delivery.zone,
                 "tier": delivery.tier,
                 "cost": delivery.price(total.currency),
-                "estimatedDate": delivery.estimated_on.to_string(),
+                "estimatedDate": delivery.estimated_on.map(|day| day.to_string()),
                 "address": delivery.wish.address,
             })
         });
@@ -144,6 +144,31 @@ fn item_of(order: &Order, of: &OrderItem) -> Value {
     if quantity > 0 {
         shown["returned"] = json!({ "qty": quantity, "restocked": restocked });
     }
+    if order.was_backordered() {
+        let served = order.served(of).map(|pieces| place(of, pieces.variant_id, pieces.warehouse_id, pieces.quantity));
+        shown["allocations"].as_array_mut().into_iter().for_each(|shown| shown.extend(served.clone()));
+        let waiting = order.backordered();
+        backordered(&mut shown, of, order.promised_of(of), |variant| waiting.contains_key(&variant));
+    }
+    shown
+}
+
+/// What of an item is not there yet.
+fn backordered(shown: &mut Value, item: &OrderItem, pieces: i64, waited_for: impl Fn(Uuid) -> bool) {
+    if pieces > 0 {
+        let expected = item.expected_on(waited_for);
+        shown["backordered"] = json!({ "qty": pieces, "expectedOn": expected.map(|day| day.to_string()) });
+    } else if let Some(shown) = shown.as_object_mut() {
+        shown.remove("backordered");
+    }
+}
+
+/// From where some of an item is.
+fn place(item: &OrderItem, variant: Uuid, warehouse: Uuid, quantity: i32) -> Value {
+    let mut shown = json!({ "warehouseId": warehouse, "qty": quantity });
+    if variant != item.variant_id {
+        shown["variantId"] = json!(variant);
+    }
     shown
 }
 
@@ -160,20 +185,27 @@ pub(crate) fn returned(returned: &Returned) -> Value {
     })
 }
 
+/// What is there now of one item.
+pub(crate) fn served(served: &Served) -> Vec<Value> {
+    let pieces = served.pieces.iter();
+    let shown = |pieces: &HeldPieces| json!({ "variantId": pieces.variant_id, "warehouseId": pieces.warehouse_id, "qty": pieces.quantity });
+    pieces.map(shown).collect()
+}
+
 pub(crate) fn item(item: &OrderItem) -> Value {
     let allocations: Vec<Value> = item
         .allocations
         .iter()
+        .filter(|a| a.warehouse_id != BACKORDERS)
         .map(|a| {
-            let mut shown =
-                json!({ "warehouseId": a.warehouse_id, "qty": a.quantity, "stockVersion": a.stock_version });
-            if let Some(component) = a.component_id {
-                shown["variantId"] = json!(component);
-            }
+            let mut shown = place(item, item.stock_of(a), a.warehouse_id, a.quantity);
+            shown["stockVersion"] = json!(a.stock_version);
             shown
         })
         .collect();
-    json!({
+    let promised =
+        item.allocations.iter().filter(|a| a.warehouse_id == BACKORDERS).map(|a| i64::from(a.quantity)).sum();
+    let mut shown = json!({
         "productId": item.product_id,
         "variantId": item.variant_id,
         "name": item.name,
@@ -181,7 +213,9 @@ pub(crate) fn item(item: &OrderItem) -> Value {
         "qty": item.quantity,
         "unitPrice": item.unit_price,
         "allocations": allocations,
-    })
+    });
+    backordered(&mut shown, item, promised, |_| true);
+    shown
 }
 
 /// An order that could not be decided.

@@ -22,6 +22,7 @@ use crate::checks::Checks;
 use crate::error::Error;
 use crate::extract::Json;
 use crate::problems;
+use crate::routes::orders::placing::Item;
 use crate::state::{App, State};
 
 #[derive(Deserialize)]
@@ -38,14 +39,6 @@ pub(crate) struct Request {
     /// Of what it is to be a bundle.
     #[serde(default)]
     components: Vec<Item>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Item {
-    product_id: Uuid,
-    variant_id: Option<Uuid>,
-    qty: i64,
 }
 
 impl Request {

@@ -9,17 +9,24 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::placed::{currency, items};
-use super::{Item, Level, Made, Row, json, levels_of, view};
+use super::{Item, Level, Made, Row, json, stocked, view};
 use crate::db::{Error, Result, orders, partitions};
 use crate::domain::{
-    Action, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Component, Confirmed,
-    CreateProduct, CreateVariant, Decision, Delivery, Expire, Money, Movement, Order, Outcome, Payment, PiecesSince,
-    ProductOutcome, Since, Site, State, StockLevel, StockOutcome, Timestamp, Tracking, TransferStock, VariantView,
-    View,
+    Action, Backorders, CancelReason, Cause, ChangeOrder, ChangeOutcome, ChangeStock, Changed, Command, Component,
+    Confirmed, CreateProduct, CreateVariant, Decision, Delivery, Expire, Money, Movement, Order, Outcome, Payment,
+    PiecesSince, ProductOutcome, Serve, Serving, SetBackorders, Since, Site, State, StockLevel, StockOutcome,
+    Timestamp, Tracking, TransferStock, VariantView, View,
 };
 
 /// Of a warehouse that stock is only moved in.
 const ANY_SITE: Site = Site { zone: 1, open: true };
+
+/// What has become of an order by a command of a writer's own.
+#[derive(Debug, Deserialize)]
+pub(super) struct Entered {
+    revision: i32,
+    pieces: Option<PiecesSince>,
+}
 
 /// An order as it stood before a command.
 #[derive(Debug, Deserialize)]
@@ -85,19 +92,7 @@ pub(super) fn made(row: Row) -> Result<Made> {
     let (action, decision) = match kind.as_str() {
         "CreateProductV1" => {
             let (product, outcome): (CreateProduct, ProductOutcome) = (json(body)?, json(outcome)?);
-            saw.stock = Default::default();
-            match &outcome {
-                ProductOutcome::Created { .. } => {
-                    saw.warehouses.insert(product.warehouse_id, ANY_SITE);
-                    for component in &product.components {
-                        let known = variant_view(component.variant_id, &[])?;
-                        saw.stock.insert(component.variant_id, VariantView { product: component.product_id, ..known });
-                    }
-                }
-                ProductOutcome::UnknownComponent => drop(saw.warehouses.insert(product.warehouse_id, ANY_SITE)),
-                ProductOutcome::SkuTaken => saw.stock.take_sku(product.sku.clone()),
-                ProductOutcome::UnknownProduct | ProductOutcome::UnknownWarehouse | ProductOutcome::OtherCurrency => {}
-            }
+            look_at_components(&mut saw, &product, &outcome)?;
             (Action::CreateProduct(product), Decision::Product(outcome, moved))
         }
         "CreateVariantV1" => {
@@ -119,11 +114,21 @@ pub(super) fn made(row: Row) -> Result<Made> {
             look_at_stock(&mut saw, &change, &outcome, &levels)?;
             (Action::ChangeStock(change), Decision::Stock(outcome, moved))
         }
+        "SetBackordersV1" => {
+            let (set, outcome): (SetBackorders, StockOutcome) = (json(body)?, json(outcome)?);
+            look_at_backorders(&mut saw, &set, &outcome, &levels)?;
+            (Action::SetBackorders(set), Decision::Stock(outcome, moved))
+        }
+        "ServeV1" => {
+            let serve: Serve = json(body)?;
+            let changed = served(&saw, &serve, row.entered.map(|Json(entered)| entered).unwrap_or_default());
+            (Action::Serve(serve), Decision::Swept(changed, moved))
+        }
         "ExpireV1" => {
             let expire: Expire = json(body)?;
-            let revisions = row.entered.map(|Json(entered)| entered).unwrap_or_default();
-            let changed = expired(&expire, &revisions);
-            (Action::Expire(expire), Decision::Expired(changed, moved))
+            let entered = row.entered.map(|Json(entered)| entered).unwrap_or_default();
+            let changed = expired(&expire, &entered);
+            (Action::Expire(expire), Decision::Swept(changed, moved))
         }
         _ => return Err(Error::Corrupt("a command's kind")),
     };
@@ -133,17 +138,51 @@ pub(super) fn made(row: Row) -> Result<Made> {
 }
 
 /// What its history says has expired, in the order of the command.
-fn expired(expire: &Expire, revisions: &BTreeMap<Uuid, i32>) -> Vec<Changed> {
+fn expired(expire: &Expire, entered: &BTreeMap<Uuid, Entered>) -> Vec<Changed> {
     let state = State::Cancelled { reason: CancelReason::PaymentTimeout };
     let of = |order: &Uuid| {
         Some(Changed {
             order: *order,
-            revision: *revisions.get(order)?,
+            revision: entered.get(order)?.revision,
             state: state.clone(),
             pieces: PiecesSince::default(),
         })
     };
     expire.order_ids.iter().filter_map(of).collect()
+}
+
+/// What its history says was served, in the order of the command.
+fn served(saw: &View, serve: &Serve, mut entered: BTreeMap<Uuid, Entered>) -> Vec<Changed> {
+    let of = |serving: &Serving| {
+        let order = serving.order_id;
+        let Entered { revision, pieces } = entered.remove(&order)?;
+        let state = saw.orders.get(&order)?.state().clone();
+        Some(Changed { order, revision, state, pieces: pieces.unwrap_or_default() })
+    };
+    serve.orders.iter().filter_map(of).collect()
+}
+
+/// A rule for backorders looks at what may be promised, and at the cap that there was: that is believed.
+fn look_at_backorders(saw: &mut View, set: &SetBackorders, outcome: &StockOutcome, levels: &[Level]) -> Result<()> {
+    let mut view = VariantView { product: set.product_id, ..variant_view(set.variant_id, levels)? };
+    let level = view.backorders.as_ref().map(|backorders| backorders.level.clone());
+    let level = level.unwrap_or(Backorders::none().level);
+    let cap = match *outcome {
+        StockOutcome::UnknownProduct => return Ok(()),
+        StockOutcome::IsBundle => {
+            saw.stock.insert(set.variant_id, some_bundle(set.product_id)?);
+            return Ok(());
+        }
+        StockOutcome::BelowPromised { promised, .. } => promised + level.available(),
+        StockOutcome::Changed { on_hand, .. } => set.cap.unwrap_or_default() - (on_hand - level.on_hand),
+        StockOutcome::UnknownWarehouse
+        | StockOutcome::Transferred { .. }
+        | StockOutcome::Short { .. }
+        | StockOutcome::TooMuch { .. } => 0,
+    };
+    view.backorders = Some(Backorders { cap, expected_on: None, level });
+    saw.stock.insert(set.variant_id, view);
+    Ok(())
 }
 
 /// A change of stock looks at the variant, where it is known, and its row, where it has one.
@@ -154,6 +193,7 @@ fn look_at_stock(saw: &mut View, change: &ChangeStock, outcome: &StockOutcome, l
         | StockOutcome::Transferred { .. }
         | StockOutcome::UnknownWarehouse
         | StockOutcome::IsBundle
+        | StockOutcome::BelowPromised { .. }
         | StockOutcome::Short { .. }
         | StockOutcome::TooMuch { .. } => {
             let view = VariantView { product: change.product_id, ..variant_view(change.variant_id, levels)? };
@@ -166,6 +206,24 @@ fn look_at_stock(saw: &mut View, change: &ChangeStock, outcome: &StockOutcome, l
     if let StockOutcome::Short { version: 0, .. } = outcome {
         // There was no row, or one that never held anything: both look the same.
         saw.warehouses.insert(change.warehouse_id, ANY_SITE);
+    }
+    Ok(())
+}
+
+/// A new product looks at whether its SKU is taken, and its warehouse and the components of a bundle are known.
+fn look_at_components(saw: &mut View, product: &CreateProduct, outcome: &ProductOutcome) -> Result<()> {
+    saw.stock = Default::default();
+    match outcome {
+        ProductOutcome::Created { .. } => {
+            saw.warehouses.insert(product.warehouse_id, ANY_SITE);
+            for component in &product.components {
+                let known = variant_view(component.variant_id, &[])?;
+                saw.stock.insert(component.variant_id, VariantView { product: component.product_id, ..known });
+            }
+        }
+        ProductOutcome::UnknownComponent => drop(saw.warehouses.insert(product.warehouse_id, ANY_SITE)),
+        ProductOutcome::SkuTaken => saw.stock.take_sku(product.sku.clone()),
+        ProductOutcome::UnknownProduct | ProductOutcome::UnknownWarehouse | ProductOutcome::OtherCurrency => {}
     }
     Ok(())
 }
@@ -211,7 +269,7 @@ fn look_at_rows(saw: &mut View, transfer: &TransferStock, outcome: &StockOutcome
             view.levels.push(row(transfer.to_id, 0, 0));
         }
         StockOutcome::TooMuch { .. } => view.levels.push(row(transfer.from_id, transfer.quantity, 1)),
-        StockOutcome::Transferred { .. } | StockOutcome::Changed { .. } => {}
+        StockOutcome::Transferred { .. } | StockOutcome::Changed { .. } | StockOutcome::BelowPromised { .. } => {}
     }
     saw.stock.insert(variant, view);
     Ok(())
@@ -221,7 +279,7 @@ fn look_at_rows(saw: &mut View, transfer: &TransferStock, outcome: &StockOutcome
 pub(super) fn variant_view(variant: Uuid, levels: &[Level]) -> Result<VariantView> {
     let price = Money { amount: 0, currency: currency("XXX")? };
     let (name, sku): (Arc<str>, Arc<str>) = ("".into(), "".into());
-    Ok(VariantView { levels: levels_of(levels, variant)?, ..VariantView::new(variant, name, sku, price) })
+    stocked(VariantView::new(variant, name, sku, price), variant, levels, 0)
 }
 
 /// A bundle, whatever it is made of.

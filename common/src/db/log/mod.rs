@@ -25,7 +25,8 @@ use uuid::Uuid;
 use super::terms::StoredTerms;
 use super::{Error, Result, partitions};
 use crate::domain::{
-    Bundles, Command, Decision, Delivery, Limits, Site, StockLevel, StockView, Terms, Timestamp, View,
+    BACKORDERS, Backorders, Bundles, Command, Day, Decision, Delivery, Limits, Site, StockLevel, StockView, Terms,
+    Timestamp, VariantView, View, day,
 };
 
 /// A decision of the log.
@@ -100,7 +101,11 @@ pub fn read<'c>(
           SELECT id, (body -> 'TransferStockV1' ->> 'variantId')::uuid,
                  (body -> 'TransferStockV1' ->> CASE outcome ->> 'result' WHEN 'short' THEN 'fromId' ELSE 'toId' END)::uuid,
                  (outcome ->> 'version')::bigint
-          FROM asked WHERE body ? 'TransferStockV1' AND outcome ->> 'result' IN ('short', 'too-much')),
+          FROM asked WHERE body ? 'TransferStockV1' AND outcome ->> 'result' IN ('short', 'too-much')
+          UNION ALL
+          SELECT id, (body -> 'SetBackordersV1' ->> 'variantId')::uuid, $2, (outcome ->> 'version')::bigint
+          FROM asked WHERE body ? 'SetBackordersV1' AND outcome ? 'version'
+            AND NOT EXISTS (SELECT FROM stock_movements m WHERE m.command_id = asked.id)),
         after AS (
           SELECT variant_id, warehouse_id, stock_version AS version,
                  (sum(quantity) OVER row_so_far)::bigint AS on_hand, (sum(reserved) OVER row_so_far)::bigint AS reserved
@@ -121,11 +126,14 @@ pub fn read<'c>(
           FROM asked WHERE body ? 'ChangeOrderV1' AND outcome ? 'revision'
           UNION ALL
           SELECT a.id, e.n, e.id::uuid, 0
-          FROM asked a CROSS JOIN jsonb_array_elements_text(a.body -> 'ExpireV1' -> 'orderIds') WITH ORDINALITY AS e (id, n)),
+          FROM asked a CROSS JOIN jsonb_array_elements_text(a.body -> 'ExpireV1' -> 'orderIds') WITH ORDINALITY AS e (id, n)
+          UNION ALL
+          SELECT a.id, e.n, (e.serving ->> 'orderId')::uuid, (e.serving ->> 'revision')::integer
+          FROM asked a CROSS JOIN jsonb_array_elements(a.body -> 'ServeV1' -> 'orders') WITH ORDINALITY AS e (serving, n)),
         items AS (
           SELECT i.order_id AS id, jsonb_agg(jsonb_build_object(
                    'line', i.line, 'product', i.product_id, 'variant', i.variant_id, 'warehouse', i.warehouse_id,
-                   'quantity', i.quantity, 'bundle', i.bundle_id, 'sold', i.sold, 'version', i.stock_version, 'amount', i.unit_amount, 'name', i.name,
+                   'quantity', i.quantity, 'bundle', i.bundle_id, 'sold', i.sold, 'ahead', i.ahead, 'expectedOn', i.expected_on, 'version', i.stock_version, 'amount', i.unit_amount, 'name', i.name,
                    'sku', i.sku) ORDER BY i.line, i.allocation) AS items
           FROM order_items i JOIN orders o ON o.id = i.order_id
           WHERE o.partition = $1 OR o.id IN (SELECT order_id FROM wanted) GROUP BY i.order_id),
@@ -151,8 +159,9 @@ pub fn read<'c>(
                    ORDER BY m.variant_id, m.warehouse_id, m.stock_version) AS moved
           FROM stock_movements m JOIN asked a ON a.id = m.command_id GROUP BY 1),
         entered AS (
-          SELECT h.command_id AS id, jsonb_object_agg(h.order_id, h.revision) AS revisions
-          FROM order_status_history h JOIN asked a ON a.id = h.command_id WHERE a.body ? 'ExpireV1' GROUP BY 1),
+          SELECT h.command_id AS id, jsonb_object_agg(h.order_id, jsonb_build_object('revision', h.revision, 'pieces', h.pieces))
+                   AS orders
+          FROM order_status_history h JOIN asked a ON a.id = h.command_id WHERE a.body ?| ARRAY['ExpireV1', 'ServeV1'] GROUP BY 1),
         catalogue AS (
           SELECT o.id, jsonb_agg(jsonb_build_object('variant', v.id, 'product', v.product_id,
                                                     'currency', v.currency, 'name', p.name, 'sku', v.sku)) AS variants
@@ -165,17 +174,18 @@ pub fn read<'c>(
                 i.items AS "items: Json<Vec<Item>>", s.levels AS "levels: Json<Vec<Level>>",
                c.variants AS "variants: Json<Vec<Variant>>", NULL::jsonb AS body, NULL::jsonb AS outcome,
                NULL::jsonb AS "stood: Json<Vec<changed::Stood>>", NULL::jsonb AS "moved: Json<Vec<changed::Moved>>",
-               NULL::jsonb AS "entered: Json<BTreeMap<Uuid, i32>>"
+               NULL::jsonb AS "entered: Json<BTreeMap<Uuid, changed::Entered>>"
         FROM orders o LEFT JOIN saw s USING (id) LEFT JOIN items i USING (id) LEFT JOIN catalogue c USING (id)
         WHERE o.partition = $1
         UNION ALL
         SELECT a.sequence, a.id, a.account_id, NULL, a.accepted_at, a.decided_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                NULL, s.levels,
-               NULL, a.body, a.outcome, t.orders, m.moved, e.revisions
+               NULL, a.body, a.outcome, t.orders, m.moved, e.orders
         FROM asked a LEFT JOIN saw s USING (id) LEFT JOIN stood t USING (id) LEFT JOIN moved m USING (id)
              LEFT JOIN entered e USING (id)
         ORDER BY 1"#,
-        partitions::stored(partition)?
+        partitions::stored(partition)?,
+        BACKORDERS
     )
     .fetch(connection);
     Ok(rows
@@ -209,11 +219,12 @@ struct Row {
     outcome: Option<Value>,
     stood: Option<Json<Vec<changed::Stood>>>,
     moved: Option<Json<Vec<changed::Moved>>>,
-    entered: Option<Json<BTreeMap<Uuid, i32>>>,
+    entered: Option<Json<BTreeMap<Uuid, changed::Entered>>>,
 }
 
 /// A piece of a confirmed order.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Item {
     line: i16,
     product: Uuid,
@@ -222,6 +233,9 @@ struct Item {
     quantity: i32,
     bundle: Option<Uuid>,
     sold: Option<i32>,
+    ahead: i64,
+    #[serde(with = "day::option")]
+    expected_on: Option<Day>,
     version: i64,
     amount: i64,
     name: std::sync::Arc<str>,
@@ -270,7 +284,18 @@ fn view(now: Timestamp) -> View {
     View { now, stock, orders: BTreeMap::new(), warehouses: BTreeMap::new(), terms, limits }
 }
 
-/// The stock rows of one variant.
+/// A variant with its stock rows, `ahead` pieces of which were promised before.
+fn stocked(view: VariantView, variant: Uuid, levels: &[Level], ahead: i64) -> Result<VariantView> {
+    let (mut promises, levels): (Vec<_>, Vec<_>) =
+        levels_of(levels, variant)?.into_iter().partition(|level| level.warehouse == BACKORDERS);
+    let none =
+        StockLevel { warehouse: BACKORDERS, site: Site { zone: 1, open: false }, on_hand: 0, reserved: 0, version: 0 };
+    let level = promises.pop().or_else(|| (ahead > 0).then_some(none));
+    let backorders = level.map(|level| Backorders { cap: ahead + level.available(), expected_on: None, level });
+    Ok(VariantView { levels, backorders, ..view })
+}
+
+/// The stock rows of one variant, and the place of its backorders.
 fn levels_of(levels: &[Level], variant: Uuid) -> Result<Vec<StockLevel>> {
     let of = levels.iter().filter(|level| level.variant == variant);
     of.map(|level| {

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::changed::variant_view;
-use super::{Item, Level, Made, Row, Variant, json, levels_of, view};
+use super::{Item, Level, Made, Row, Variant, json, stocked, view};
 use crate::db::{Error, Result, orders};
 use crate::domain::{
     Action, Allocation, Bundles, Command, Component, Confirmed, Currency, Decision, HoldTerms, Limit, Limits, Line,
@@ -38,12 +38,13 @@ pub(super) fn confirmed(row: Row, terms: &BTreeMap<i64, Arc<Terms>>, bundles: &B
     let mut saw = view(row.decided_at);
     saw.terms = in_force(row.terms, terms)?;
     for component in items.iter().flat_map(|item| bundles.of(item.variant_id).to_vec()) {
-        saw.stock.insert(component.variant_id, component_view(&component, &levels)?);
+        let view = component_view(&component)?;
+        saw.stock.insert(component.variant_id, taken_from(view, component.variant_id, &levels, &items)?);
     }
     for item in &items {
-        let (components, levels) = (bundles.of(item.variant_id), levels_of(&levels, item.variant_id)?);
-        let known = VariantView::new(item.product_id, item.name.clone(), item.sku.clone(), item.unit_price);
-        saw.stock.insert(item.variant_id, VariantView { components, levels, ..known });
+        let view = VariantView::new(item.product_id, item.name.clone(), item.sku.clone(), item.unit_price);
+        let view = VariantView { components: bundles.of(item.variant_id), ..view };
+        saw.stock.insert(item.variant_id, taken_from(view, item.variant_id, &levels, &items)?);
     }
     let hold = orders::hold(row.hold.as_deref(), row.due_at)?;
     let hold_terms = hold.map(|hold| {
@@ -71,6 +72,18 @@ pub(super) fn confirmed(row: Row, terms: &BTreeMap<i64, Arc<Terms>>, bundles: &B
     Ok(Made { command, saw, decision: Decision::Order(Outcome::Confirmed(confirmed)) })
 }
 
+/// A variant as it was before these items took from it.
+fn taken_from(view: VariantView, variant: Uuid, levels: &[Level], items: &[OrderItem]) -> Result<VariantView> {
+    let taken = items.iter().flat_map(|item| item.allocations.iter().map(|a| (item.stock_of(a), a)));
+    let taken: Vec<&Allocation> = taken.filter(|(of, _)| *of == variant).map(|(_, allocation)| allocation).collect();
+    let ahead = taken.iter().map(|allocation| allocation.ahead).max().unwrap_or_default();
+    let mut view = stocked(view, variant, levels, ahead)?;
+    if let Some(backorders) = &mut view.backorders {
+        backorders.expected_on = taken.iter().find_map(|allocation| allocation.expected_on);
+    }
+    Ok(view)
+}
+
 /// The rows of one order, sorted by line, as its items.
 pub(super) fn items(rows: Vec<Item>, currency: Currency) -> Vec<OrderItem> {
     let mut lines = Vec::<(i16, OrderItem)>::new();
@@ -80,6 +93,8 @@ pub(super) fn items(rows: Vec<Item>, currency: Currency) -> Vec<OrderItem> {
             quantity: item.quantity,
             stock_version: item.version,
             component_id: item.bundle.map(|_| item.variant),
+            ahead: item.ahead,
+            expected_on: item.expected_on,
         };
         let sold = item.sold.unwrap_or(item.quantity);
         match lines.last_mut() {
@@ -167,7 +182,8 @@ fn looked_at(
     let levels = levels.map(|Json(levels)| levels).unwrap_or_default();
     let mut saw = StockView::default();
     for component in placed.lines.iter().flat_map(|line| bundles.of(line.variant_id).to_vec()) {
-        saw.insert(component.variant_id, component_view(&component, &levels)?);
+        let view = component_view(&component)?;
+        saw.insert(component.variant_id, seen_by(view, component.variant_id, &levels, placed)?);
     }
     for variant in today {
         if take(&mut unknown, variant.product) {
@@ -176,16 +192,37 @@ fn looked_at(
         // Where it was the reason, the price is among what was asked; else it may be another today, and is of no matter.
         let price = Money { amount: 0, currency: currency(&variant.currency)? };
         let deleted = take(&mut deleted, variant.product);
-        let (components, levels) = (bundles.of(variant.variant), levels_of(&levels, variant.variant)?);
         let view = VariantView::new(variant.product, variant.name, variant.sku, price);
-        saw.insert(variant.variant, VariantView { deleted, components, levels, ..view });
+        let view = VariantView { deleted, components: bundles.of(variant.variant), ..view };
+        saw.insert(variant.variant, seen_by(view, variant.variant, &levels, placed)?);
     }
     Ok(saw)
 }
 
 /// What a bundle draws on: of its name and price nothing is looked at.
-fn component_view(component: &Component, levels: &[Level]) -> Result<VariantView> {
-    let view = VariantView { product: component.product_id, ..variant_view(component.variant_id, levels)? };
+fn component_view(component: &Component) -> Result<VariantView> {
+    Ok(VariantView { product: component.product_id, ..variant_view(component.variant_id, &[])? })
+}
+
+/// A variant as a refusal says that it was.
+fn seen_by(view: VariantView, variant: Uuid, levels: &[Level], placed: &Placed) -> Result<VariantView> {
+    let short = match &placed.refusal {
+        Refusal::InsufficientStock { lines } => lines.iter().find(|line| line.variant_id == variant),
+        Refusal::UnknownProduct { .. }
+        | Refusal::DeletedProduct { .. }
+        | Refusal::MixedCurrencies { .. }
+        | Refusal::TotalTooLarge
+        | Refusal::NoDelivery
+        | Refusal::CustomerRequired { .. }
+        | Refusal::LimitExceeded { .. }
+        | Refusal::TotalChanged { .. } => None,
+    };
+    let beside = placed.beside.iter().find(|seen| seen.variant_id == variant).map(|seen| seen.ahead);
+    let ahead = short.map(|line| line.ahead).or(beside).unwrap_or_default();
+    let mut view = stocked(view, variant, levels, ahead)?;
+    if let (Some(short), Some(backorders)) = (short, &mut view.backorders) {
+        backorders.level.site.open = short.promisable > 0;
+    }
     Ok(view)
 }
 

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
 use crate::db::stock::expect_rows;
-use crate::db::{Error, Result, partitions, reservations};
+use crate::db::{Error, Result, backorders, partitions, reservations};
 use crate::domain::{Order, PiecesSince, State, Timestamp, Tracking};
 
 /// Locks orders, by their ids so that no two batches deadlock, and reads them as they then are. To be called before stock is
@@ -80,6 +80,10 @@ pub async fn change(connection: &mut PgConnection, orders: &[&Order], entries: &
     expect_rows("orders", ids.len(), changed.rows_affected())?;
     if !released.is_empty() {
         reservations::delete(&mut *connection, &released).await?;
+    }
+    let promised: Vec<&Order> = orders.iter().copied().filter(|order| order.was_backordered()).collect();
+    if !promised.is_empty() {
+        backorders::settle(&mut *connection, &promised).await?;
     }
     write_history(connection, entries, now).await
 }

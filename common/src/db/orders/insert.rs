@@ -4,8 +4,8 @@ use sqlx::{PgConnection, query};
 use uuid::Uuid;
 
 use crate::db::stock::expect_rows;
-use crate::db::{Error, Result, partitions, reservations};
-use crate::domain::{Confirmed, Idempotency, Order, Outcome, Timestamp};
+use crate::db::{Error, Result, backorders, partitions, reservations};
+use crate::domain::{Confirmed, Day, Idempotency, Order, Outcome, Timestamp};
 
 /// Writes the orders of a batch with their items, sorted by id so that two batches never deadlock.
 ///
@@ -27,7 +27,12 @@ pub async fn insert(connection: &mut PgConnection, orders: &mut [(Order, Option<
     }
     items.insert(&mut *connection).await?;
     let held = orders.iter().filter_map(|(order, _)| Some((order, order.hold()?))).collect::<Vec<_>>();
-    if held.is_empty() { Ok(()) } else { reservations::insert(connection, &held).await }
+    if !held.is_empty() {
+        reservations::insert(&mut *connection, &held).await?;
+    }
+    // As they were decided: what has become of them since, in the same batch, is written after it.
+    let promised: Vec<&Order> = orders.iter().map(|(order, _)| order).filter(|order| order.is_backordered()).collect();
+    if promised.is_empty() { Ok(()) } else { backorders::insert(connection, &promised).await }
 }
 
 #[derive(Default)]
@@ -135,6 +140,8 @@ struct ItemColumns {
     skus: Vec<String>,
     bundles: Vec<Option<Uuid>>,
     sold: Vec<Option<i32>>,
+    ahead: Vec<i64>,
+    expected: Vec<Option<Day>>,
 }
 
 impl ItemColumns {
@@ -149,6 +156,8 @@ impl ItemColumns {
                 let bundle = allocation.component_id.map(|_| item.variant_id);
                 self.bundles.push(bundle);
                 self.sold.push(bundle.map(|_| if n == 0 { item.quantity } else { 0 }));
+                self.ahead.push(allocation.ahead);
+                self.expected.push(allocation.expected_on);
                 self.variants.push(item.stock_of(allocation));
                 self.warehouses.push(allocation.warehouse_id);
                 self.quantities.push(allocation.quantity);
@@ -164,10 +173,10 @@ impl ItemColumns {
     async fn insert(self, connection: &mut PgConnection) -> Result<()> {
         let inserted = query!(
             "INSERT INTO order_items (order_id, line, allocation, product_id, variant_id, warehouse_id, quantity,
-                                      stock_version, unit_amount, name, sku, bundle_id, sold)
+                                      stock_version, unit_amount, name, sku, bundle_id, sold, ahead, expected_on)
              SELECT * FROM UNNEST($1::uuid[], $2::smallint[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[],
                                   $7::integer[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::uuid[],
-                                  $13::integer[])",
+                                  $13::integer[], $14::bigint[], $15::date[])",
             &self.orders,
             &self.lines,
             &self.allocations,
@@ -180,7 +189,9 @@ impl ItemColumns {
             &self.names,
             &self.skus,
             &self.bundles as &[Option<Uuid>],
-            &self.sold as &[Option<i32>]
+            &self.sold as &[Option<i32>],
+            &self.ahead,
+            &self.expected as &[Option<Day>]
         )
         .execute(connection)
         .await?;

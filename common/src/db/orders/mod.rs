@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::commands::Known;
 use super::{Error, Result, partitions};
 use crate::domain::{
-    Allocation, CancelReason, Confirmed, Currency, Delivery, Hold, HoldKind, Money, Order, OrderItem, Outcome, Payment,
-    PiecesSince, Placed, Since, State, Timestamp, Tracking,
+    Allocation, CancelReason, Confirmed, Currency, Day, Delivery, Hold, HoldKind, Money, Order, OrderItem, Outcome,
+    Payment, PiecesSince, Placed, Since, State, Timestamp, Tracking,
 };
 
 pub use change::{Entry, StoredEntry, change, history, lock};
@@ -150,6 +150,8 @@ struct ItemRow {
     unit_amount: i64,
     name: String,
     sku: String,
+    ahead: i64,
+    expected_on: Option<Day>,
 }
 
 async fn with_items(connection: &mut PgConnection, rows: Vec<Row>) -> Result<Vec<Stored>> {
@@ -159,7 +161,7 @@ async fn with_items(connection: &mut PgConnection, rows: Vec<Row>) -> Result<Vec
         let found = query_as!(
             ItemRow,
             "SELECT order_id, line, product_id, variant_id, bundle_id, warehouse_id, quantity, sold, stock_version, unit_amount,
-                    name, sku
+                    name, sku, ahead, expected_on
              FROM order_items WHERE order_id = ANY($1) ORDER BY order_id, line, allocation",
             &confirmed
         )
@@ -253,6 +255,8 @@ fn join(rows: Vec<ItemRow>, currency: Currency) -> Vec<OrderItem> {
             quantity: row.quantity,
             stock_version: row.stock_version,
             component_id: row.bundle_id.map(|_| row.variant_id),
+            ahead: row.ahead,
+            expected_on: row.expected_on,
         };
         let sold = row.sold.unwrap_or(row.quantity);
         match items.last_mut() {

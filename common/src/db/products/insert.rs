@@ -16,7 +16,7 @@ pub async fn skus_taken(connection: &mut PgConnection, skus: &[String]) -> Resul
     Ok(rows.into_iter().map(|row| row.sku).collect())
 }
 
-/// Writes new products, each with its default variant and an empty stock row in its warehouse; of bundles what they are made of.
+/// Writes new products, each with its default variant and an empty stock row in its warehouse.
 ///
 /// # Errors
 /// Where the database is away, or one of them is there already: then nothing of the batch may be committed.
@@ -62,7 +62,14 @@ pub async fn insert(
     .execute(&mut *connection)
     .await?;
     expect_rows("variants", ids.len(), inserted.rows_affected())?;
-    open_stock(&mut *connection, &ids, &warehouses).await?;
+    open_stock(connection, &ids, &warehouses).await
+}
+
+/// Writes what new bundles are made of. They, and that, are there.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn insert_components(connection: &mut PgConnection, products: &[(Uuid, CreateProduct)]) -> Result<()> {
     let made = products.iter().flat_map(|(id, p)| p.components.iter().map(|component| (*id, *component)));
     let made: Vec<(Uuid, Component)> = made.collect();
     if made.is_empty() { Ok(()) } else { db::bundles::insert(connection, &made).await }

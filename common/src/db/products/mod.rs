@@ -12,7 +12,7 @@ use sqlx::{PgConnection, query_as};
 use uuid::Uuid;
 
 pub use change::{ProductChange, VariantChange, VariantChanged, change, change_variant, delete, delete_variant};
-pub use insert::{insert, insert_variants, skus_taken};
+pub use insert::{insert, insert_components, insert_variants, skus_taken};
 pub use known::{Known, Update, known, update};
 pub use list::{After, Filter, Sort, list};
 

@@ -9,11 +9,11 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
-pub use shown::{StoredComponent, StoredLevel, StoredStock, of_products};
+pub use shown::{StoredBackorders, StoredComponent, StoredLevel, StoredStock, of_products};
 
 use super::{Error, Result, bundles, warehouses};
 use crate::domain::{
-    Bundles, Currency, Money, Site, StockChange, StockLevel, StockView, Timestamp, VariantView, variant_name,
+    Backorders, Bundles, Currency, Day, Money, Site, StockChange, StockLevel, StockView, VariantView, variant_name,
 };
 
 /// Stock rows with what the catalogue says of them: what a decision looks at.
@@ -21,7 +21,8 @@ macro_rules! rows {
     ($connection:ident, $variants:ident, $lock:literal) => {
         query_as!(
             Row,
-            r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.closed_at,
+            r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.is_backorders,
+                    COALESCE(s.backorder_open, w.closed_at IS NULL) AS "open!", s.backorder_cap, s.expected_on,
                     v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
                     NULLIF(v.options, '{}') AS "options: Json<BTreeMap<String, String>>",
                     (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!", v.low_stock_threshold, v.is_bundle
@@ -46,7 +47,15 @@ pub async fn lock(connection: &mut PgConnection, variants: &[Uuid], bundles: &Bu
     view(rows!(connection, variants, "FOR UPDATE OF s"), bundles)
 }
 
-/// The same, not locked: as it is now, and may be no more in a moment. Of bundles their components are looked at too.
+/// The same, not locked: as it is now, and may be no more in a moment.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn peek(connection: &mut PgConnection, variants: &[Uuid], bundles: &Bundles) -> Result<StockView> {
+    view(rows!(connection, variants, ""), bundles)
+}
+
+/// The same; of bundles their components are looked at too.
 ///
 /// # Errors
 /// Where the database is away.
@@ -54,8 +63,7 @@ pub async fn look(connection: &mut PgConnection, variants: &[Uuid]) -> Result<St
     let bundles = bundles::of(&mut *connection, variants).await?;
     let components = bundles.components().map(|component| component.variant_id);
     let variants: Vec<Uuid> = variants.iter().copied().chain(components).collect();
-    let variants = variants.as_slice();
-    view(rows!(connection, variants, ""), &bundles)
+    peek(connection, &variants, &bundles).await
 }
 
 struct Row {
@@ -65,7 +73,10 @@ struct Row {
     reserved: i64,
     version: i64,
     zone: i16,
-    closed_at: Option<Timestamp>,
+    is_backorders: bool,
+    open: bool,
+    backorder_cap: Option<i64>,
+    expected_on: Option<Day>,
     product_id: Uuid,
     sku: String,
     name: String,
@@ -78,10 +89,18 @@ struct Row {
 }
 
 impl Row {
-    fn level(&self) -> Result<StockLevel> {
-        let site = Site { zone: warehouses::zone(self.zone)?, open: self.closed_at.is_none() };
+    /// Puts it where it belongs: among the variant's levels, or beside them.
+    fn put(&self, levels: &mut Vec<StockLevel>, backorders: &mut Option<Backorders>) -> Result<()> {
+        let site = Site { zone: warehouses::zone(self.zone)?, open: self.open };
         let Self { warehouse_id: warehouse, on_hand, reserved, version, .. } = *self;
-        Ok(StockLevel { warehouse, site, on_hand, reserved, version })
+        let level = StockLevel { warehouse, site, on_hand, reserved, version };
+        if self.is_backorders {
+            *backorders =
+                Some(Backorders { cap: self.backorder_cap.unwrap_or_default(), expected_on: self.expected_on, level });
+        } else {
+            levels.push(level);
+        }
+        Ok(())
     }
 }
 
@@ -97,9 +116,10 @@ fn view(rows: Vec<Row>, bundles: &Bundles) -> Result<StockView> {
             // It was made after the bundles were looked up.
             return Err(Error::RowCount { table: "bundle_components", expected: 1, written: 0 });
         }
-        let mut levels = vec![row.level()?];
+        let (mut levels, mut backorders) = (Vec::new(), None);
+        row.put(&mut levels, &mut backorders)?;
         while let Some(next) = rows.next_if(|next| next.variant_id == id) {
-            levels.push(next.level()?);
+            next.put(&mut levels, &mut backorders)?;
         }
         let variant = VariantView {
             product: row.product_id,
@@ -113,6 +133,7 @@ fn view(rows: Vec<Row>, bundles: &Bundles) -> Result<StockView> {
             low_at: row.low_stock_threshold,
             components,
             levels,
+            backorders,
         };
         view.insert(id, variant);
     }
@@ -128,7 +149,8 @@ pub async fn open(connection: &mut PgConnection, rows: &[(Uuid, Uuid)]) -> Resul
     query!(
         "INSERT INTO stock (variant_id, warehouse_id)
          SELECT DISTINCT v.id, w.id FROM UNNEST($1::uuid[], $2::uuid[]) AS u (variant_id, warehouse_id)
-           JOIN variants v ON v.id = u.variant_id JOIN warehouses w ON w.id = u.warehouse_id
+           JOIN variants v ON v.id = u.variant_id AND NOT v.is_bundle
+           JOIN warehouses w ON w.id = u.warehouse_id AND NOT w.is_backorders
          ORDER BY v.id, w.id ON CONFLICT DO NOTHING",
         &variants,
         &warehouses
@@ -176,28 +198,6 @@ pub async fn rows(connection: &mut PgConnection, variants: &[Uuid]) -> Result<Ve
         variants
     );
     Ok(rows.fetch_all(connection).await?)
-}
-
-/// What some variants have over all open warehouses, on hand and available, not locked.
-///
-/// # Errors
-/// Where the database is away.
-pub async fn sums(connection: &mut PgConnection, variants: &[Uuid]) -> Result<BTreeMap<Uuid, Sum>> {
-    let rows = query!(
-        r#"SELECT variant_id, sum(on_hand)::bigint AS "on_hand!", sum(on_hand - reserved)::bigint AS "available!"
-           FROM stock WHERE variant_id = ANY($1)
-             AND warehouse_id NOT IN (SELECT id FROM warehouses WHERE closed_at IS NOT NULL) GROUP BY 1"#,
-        variants
-    );
-    let rows = rows.fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|row| (row.variant_id, Sum { on_hand: row.on_hand, available: row.available })).collect())
-}
-
-/// What a variant has over all open warehouses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sum {
-    pub on_hand: i64,
-    pub available: i64,
 }
 
 pub(in crate::db) fn expect_rows(table: &'static str, expected: usize, written: u64) -> Result<()> {

@@ -6,6 +6,7 @@ use sqlx::{PgConnection, query_as};
 use uuid::Uuid;
 
 use crate::db::Result;
+use crate::domain::Day;
 
 /// The stock of a product that is sold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +15,20 @@ pub struct StoredStock {
     pub levels: Vec<StoredLevel>,
     /// What it is made of, where it is a bundle.
     pub components: Vec<StoredComponent>,
+    /// What of its variants may be sold before it is there; of those that there was a rule for once.
+    pub backorders: Vec<StoredBackorders>,
+}
+
+/// What of a variant may be sold before it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBackorders {
+    pub variant_id: Uuid,
+    /// Whether more are taken.
+    pub open: bool,
+    pub cap: i64,
+    /// Sold or reserved, and not there yet.
+    pub promised: i64,
+    pub expected_on: Option<Day>,
 }
 
 /// Stock of one variant in one warehouse.
@@ -47,8 +62,9 @@ pub struct StoredComponent {
 pub async fn of_products(connection: &mut PgConnection, products: &[Uuid]) -> Result<BTreeMap<Uuid, StoredStock>> {
     let rows = query_as!(
         LevelRow,
-        r#"SELECT v.product_id, s.variant_id, v.is_bundle, s.warehouse_id, w.code AS warehouse_code,
-                w.closed_at IS NULL AS "open!", s.on_hand, s.reserved, s.version
+        r#"SELECT v.product_id, s.variant_id, v.is_bundle, s.warehouse_id, w.code AS warehouse_code, w.is_backorders,
+                COALESCE(s.backorder_open, w.closed_at IS NULL) AS "open!", COALESCE(s.backorder_cap, 0) AS "backorder_cap!",
+                s.expected_on, s.on_hand, s.reserved, s.version
            FROM variants v JOIN stock s ON s.variant_id = v.id JOIN warehouses w ON w.id = s.warehouse_id
            JOIN products p ON p.id = v.product_id
            WHERE v.product_id = ANY($1) AND v.deleted_at IS NULL AND p.deleted_at IS NULL
@@ -63,6 +79,10 @@ pub async fn of_products(connection: &mut PgConnection, products: &[Uuid]) -> Re
         let of = stock.entry(product_id).or_default();
         if row.is_bundle {
             bundles.push(variant_id);
+        } else if row.is_backorders {
+            let LevelRow { backorder_cap: cap, expected_on, .. } = row;
+            let promised = cap - (on_hand - reserved);
+            of.backorders.push(StoredBackorders { variant_id, open, cap, promised, expected_on });
         } else {
             of.levels.push(StoredLevel { variant_id, warehouse_id, warehouse_code, open, on_hand, reserved, version });
         }
@@ -82,7 +102,9 @@ async fn components(connection: &mut PgConnection, bundles: &[Uuid]) -> Result<V
     let rows = query_as!(
         ComponentRow,
         r#"SELECT b.bundle_id, b.product_id, b.variant_id, b.quantity,
-                COALESCE(sum(s.on_hand - s.reserved) FILTER (WHERE w.closed_at IS NULL), 0)::bigint AS "available!"
+                -- What was promised before is served first.
+                GREATEST(COALESCE(sum(s.on_hand - s.reserved) FILTER (WHERE w.closed_at IS NULL), 0)
+                         - GREATEST(COALESCE(sum(s.backorder_cap - s.on_hand + s.reserved), 0), 0), 0)::bigint AS "available!"
            FROM bundle_components b JOIN stock s ON s.variant_id = b.variant_id JOIN warehouses w ON w.id = s.warehouse_id
            WHERE b.bundle_id = ANY($1)
            GROUP BY b.bundle_id, b.product_id, b.variant_id, b.quantity ORDER BY b.bundle_id, b.variant_id"#,
@@ -97,7 +119,10 @@ struct LevelRow {
     is_bundle: bool,
     warehouse_id: Uuid,
     warehouse_code: String,
+    is_backorders: bool,
     open: bool,
+    backorder_cap: i64,
+    expected_on: Option<Day>,
     on_hand: i64,
     reserved: i64,
     version: i64,
