@@ -331,14 +331,12 @@ async fn a_rule_holds_for_what_was_made_and_is_ordered_in_the_same_batch() {
     let product = app.operator.post("/products", &[("prefer", "wait=0")], &body).await.id();
     let rule = app.operator.post("/stock/backorders", &[], &json!({ "productId": product, "cap": 2 })).await;
     assert_eq!(rule.status, 202);
-    let components = json!([{ "productId": product, "qty": 2 }]);
-    let body = json!({ "name": "Pair", "sku": "PAIR", "price": price, "components": components });
-    let pair = app.operator.post("/products", &[("prefer", "wait=0")], &body).await.id();
     let order = app.client.order(&[(product, 1)], &[]).await.id();
     app.start_consumer(common::steps::Steps::none());
     assert_eq!(app.client.outcome(order).await["items"][0]["backordered"]["qty"], 1);
-    tests::until("the bundle is there", async || app.client.get(&format!("/products/{pair}")).await.status == 200)
-        .await;
+    let components = json!([{ "productId": product, "qty": 2 }]);
+    let body = json!({ "name": "Pair", "sku": "PAIR", "price": price, "components": components });
+    let pair = app.operator.post("/products", &[WAIT], &body).await.id();
     let short = app.client.order_and_wait(&[(pair, 1)]).await;
     assert_eq!((short.status.as_u16(), &short.body["lines"][0]["promisable"]), (409, &json!(1)), "{short:?}");
     app.finish().await;

@@ -80,7 +80,8 @@ async fn a_killed_leader_is_replaced_under_load_and_every_promise_is_kept() {
     let mut brokers = own_brokers(BROKERS).await;
     let amqp_url = Some(amqp_url(&brokers));
     let mut app = TestApp::with(Wanted { consumers: 2, amqp_url, ..Wanted::default() }).await;
-    let products: Vec<Uuid> = join_all((0..16).map(|_| app.product(1_000_000_000))).await;
+    // So many that every partition has some.
+    let products: Vec<Uuid> = join_all((0..64).map(|_| app.product(1_000_000_000))).await;
     let loaded = app.topology.commands_queue(common::partition::partition_of(products[0], app.topology.partitions()));
     until_whole(&mut brokers, 0).await;
     let decided = (0..app.topology.partitions()).map(|_| Pace::default()).collect();
