@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use common::address::Networks;
 use common::config::{Mistakes, Reader, Servers};
 use common::db::customers::Tier;
 use common::domain::WINDOW_SECONDS_MAX;
@@ -31,6 +32,8 @@ pub struct Config {
     pub windows: Windows,
     /// Most listeners to live stock at once; past it `503`.
     pub listeners_max: usize,
+    /// Networks that are not public and that webhooks may be sent to all the same.
+    pub webhook_networks: Networks,
     pub log_json: bool,
 }
 
@@ -129,6 +132,7 @@ impl Config {
             keys_refresh_every: reader.milliseconds("ONHAND_KEYS_REFRESH_MS", 2_000, 50, 60_000),
             windows: Windows::read(&mut reader),
             listeners_max: reader.number("ONHAND_LISTENERS_MAX", 10_000, 1, 1_000_000),
+            webhook_networks: reader.networks("ONHAND_WEBHOOK_NETWORKS"),
             log_json: reader.text("ONHAND_LOG_FORMAT").as_deref() == Some("json"),
         };
         reader.finish(config)

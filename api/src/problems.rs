@@ -56,6 +56,10 @@ kinds! {
         "Order anew. A payment that was captured is recorded for an operator.";
     ALREADY_PAID = "already-paid", 409, "It was paid before",
         "A reservation that is confirmed is an order: cancel that. Another payment that was captured is recorded for an operator.";
+    ENDPOINT_DISABLED = "endpoint-disabled", 409, "The webhook endpoint is disabled",
+        "Enable it first: `disabledFor` says why it is not.";
+    TOO_MANY_ENDPOINTS = "too-many-endpoints", 409, "The account has as many webhook endpoints as it may have",
+        "Delete one that is not needed.";
     ALREADY_SHIPPED = "already-shipped", 409, "The order has left",
         "What has left can't be cancelled; it can come back.";
     BACKORDERED = "backordered", 409, "Some of the order is not there yet",

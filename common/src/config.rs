@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::address::Networks;
 use secrecy::SecretString;
 
 /// Reads variables and collects what is wrong with them.
@@ -38,6 +39,14 @@ impl<'a> Reader<'a> {
                 default
             }
         }
+    }
+
+    /// Networks such as `127.0.0.0/8`, separated by commas; none where it is not set.
+    pub fn networks(&mut self, name: &str) -> Networks {
+        Networks::parse(&self.text(name).unwrap_or_default()).unwrap_or_else(|wrong| {
+            self.mistakes.push(format!("{name} holds {wrong:?}: a network such as 127.0.0.0/8 is expected"));
+            Networks::default()
+        })
     }
 
     /// Notes a mistake that is not of one variable alone.

@@ -5,6 +5,7 @@
 //! | [`domain`] | the decision core: commands, stock, decisions. No I/O, no clock, no randomness |
 //! | [`partition`] | which partition a product belongs to, and who should hold which partitions. Pure |
 //! | [`ids`] | order ids that any api instance can check without a database |
+//! | [`event`] | what can be told of |
 //! | [`message`] | what travels through the broker, versioned |
 //! | [`db`] | all SQL |
 //! | [`queue`] | all of RabbitMQ |
@@ -13,10 +14,12 @@
 //!
 //! **Architecture invariant**: nothing is here unless both programs use it or it is part of the pure core.
 
+pub mod address;
 pub mod clock;
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod event;
 pub mod ids;
 pub mod message;
 pub mod partition;
@@ -25,3 +28,4 @@ pub mod queue;
 pub mod retry;
 pub mod steps;
 pub mod telemetry;
+pub mod webhook;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use common::address::Networks;
 use common::config::{Mistakes, Reader, Servers};
+use common::event::EventType;
 
 use crate::lease::ROUNDS_IN_LEASE;
 
@@ -27,8 +29,82 @@ pub struct Config {
     pub expiry_every: Duration,
     /// Most reservations that are released in one transaction.
     pub expiry_orders_max: u32,
+    pub webhooks: Webhooks,
+    /// What is published at the broker for services inside: nothing where it is empty.
+    pub events: Vec<EventType>,
     pub log_json: bool,
 }
+
+/// How subscribers are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhooks {
+    /// Longest time for an attempt.
+    pub timeout: Duration,
+    pub schedule: Schedule,
+    /// An endpoint of which for so long nothing has come through is disabled.
+    pub failing_max: Duration,
+    /// For how many days what was delivered, or given up, is kept.
+    pub kept_days: i32,
+    /// Networks that are not public and may be sent to all the same.
+    pub networks: Networks,
+}
+
+/// After which attempt how long is waited for the next, in seconds; after the last one it is given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule(pub Vec<u32>);
+
+impl Default for Schedule {
+    /// About a day.
+    fn default() -> Self {
+        Self(vec![5, 5 * 60, 30 * 60, 2 * 3_600, 5 * 3_600, 10 * 3_600, 10 * 3_600])
+    }
+}
+
+impl Webhooks {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        const FAILING: &str = "ONHAND_WEBHOOK_FAILING_SECONDS_MAX";
+        const SCHEDULE: &str = "ONHAND_WEBHOOK_RETRIES_SECONDS";
+        let schedule = reader.text(SCHEDULE).map(|text| {
+            let waits = text.split(',').map(|wait| wait.trim().parse().ok().filter(|wait| *wait <= RETRY_SECONDS_MAX));
+            waits.collect::<Option<Vec<u32>>>().filter(|waits| waits.len() <= RETRIES_MAX)
+        });
+        let schedule = match schedule {
+            None => Schedule::default(),
+            Some(Some(waits)) => Schedule(waits),
+            Some(None) => {
+                let expected = format!("up to {RETRIES_MAX} numbers from 0 to {RETRY_SECONDS_MAX} are expected");
+                reader.mistake(format!("{SCHEDULE}: {expected}, separated by commas"));
+                Schedule::default()
+            }
+        };
+        Self {
+            timeout: reader.milliseconds("ONHAND_WEBHOOK_TIMEOUT_MS", 15_000, 100, 60_000),
+            schedule,
+            failing_max: Duration::from_secs(reader.number(FAILING, 5 * 86_400, 1, 365 * 86_400)),
+            kept_days: reader.number("ONHAND_WEBHOOK_KEPT_DAYS", 30, 1, 3_650),
+            networks: reader.networks("ONHAND_WEBHOOK_NETWORKS"),
+        }
+    }
+}
+
+/// The types of events to publish.
+fn events(reader: &mut Reader<'_>) -> Vec<EventType> {
+    const EVENTS: &str = "ONHAND_EVENTS";
+    let Some(text) = reader.text(EVENTS) else { return Vec::new() };
+    let named: Option<Vec<Vec<EventType>>> =
+        text.split(',').map(|pattern| EventType::matching(pattern.trim())).collect();
+    named.map(|kinds| kinds.concat()).unwrap_or_else(|| {
+        let all: Vec<&str> = EventType::published().map(EventType::as_str).collect();
+        reader.mistake(format!(
+            "{EVENTS}: *, or some of {} are expected, separated by commas; also as order.*",
+            all.join(", ")
+        ));
+        Vec::new()
+    })
+}
+
+const RETRIES_MAX: usize = 100;
+const RETRY_SECONDS_MAX: u32 = 30 * 86_400;
 
 impl Config {
     /// Reads the settings.
@@ -53,6 +129,8 @@ impl Config {
             prefetch: reader.number("ONHAND_PREFETCH", 100, 1, 2_000),
             expiry_every: reader.milliseconds("ONHAND_EXPIRY_MS", 500, 10, 2_000),
             expiry_orders_max: reader.number("ONHAND_EXPIRY_ORDERS_MAX", 1_000, 1, 10_000),
+            webhooks: Webhooks::read(&mut reader),
+            events: events(&mut reader),
             log_json: reader.text("ONHAND_LOG_FORMAT").as_deref() == Some("json"),
         };
         reader.finish(config)

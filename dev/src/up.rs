@@ -178,7 +178,13 @@ async fn serve(
 fn parts(options: &Options, data: &Path, servers: &config::Servers) -> Vec<Part> {
     use secrecy::ExposeSecret as _;
     let amqp: Vec<&str> = servers.amqp_urls.iter().map(SecretString::expose_secret).collect();
-    let common = [("DATABASE_URL", servers.database_url.expose_secret().to_owned()), ("AMQP_URL", amqp.join(","))];
+    // Whoever tries webhooks out receives them here.
+    let networks = addresses::lookup("ONHAND_WEBHOOK_NETWORKS").unwrap_or_else(|| "127.0.0.0/8, ::1/128".to_owned());
+    let common = [
+        ("DATABASE_URL", servers.database_url.expose_secret().to_owned()),
+        ("AMQP_URL", amqp.join(",")),
+        ("ONHAND_WEBHOOK_NETWORKS", networks),
+    ];
     let part = |name: String, argument, (variable, value): (&'static str, String)| Part {
         log: data.join("log").join(format!("{name}.log")),
         settings: common.iter().cloned().chain([(variable, value)]).collect(),

@@ -305,6 +305,12 @@ impl TestApp {
         decisions.into_iter().map(|sequence| u64::try_from(sequence).unwrap()).collect()
     }
 
+    /// Cursors in the decision log that one of its readers has.
+    pub async fn cursors(&self, connection: &mut PgConnection, reader: &str) -> i64 {
+        let cursors = sqlx::query_scalar("SELECT count(*) FROM log_cursors WHERE reader = $1");
+        cursors.bind(reader).fetch_one(connection).await.unwrap()
+    }
+
     /// Transactions of the test's database that were rolled back.
     pub async fn rollbacks(&self, connection: &mut PgConnection) -> i64 {
         let rollbacks = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";

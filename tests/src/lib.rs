@@ -6,10 +6,12 @@
 //! | [`app`] | the system of one test, in this process: an api, consumers, accounts, products |
 //! | [`broker`] | brokers of one test's own, to be hurt |
 //! | [`http`] | a client of it |
+//! | [`lives`] | orders that have seen everything |
 //! | [`load`] | orders by the thousand, and what was said of each |
 //! | [`process`] | parts of the system as processes that can be killed |
 //! | [`proxy`] | a network between two programs that can be cut, or hang |
 //! | [`raw`] | messages as somebody past the api might write them |
+//! | [`receiver`] | a receiver of webhooks, well or badly behaved |
 //! | [`steps`] | where a program under test stops |
 //! | [`until`] | waiting for a condition, bounded |
 
@@ -19,10 +21,12 @@
 pub mod app;
 pub mod broker;
 pub mod http;
+pub mod lives;
 pub mod load;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod receiver;
 mod shared;
 pub mod steps;
 

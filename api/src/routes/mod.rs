@@ -17,6 +17,7 @@ mod stock;
 mod terms;
 mod variants;
 mod warehouses;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -85,6 +86,7 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .route("/imports", post(imports::start::handle))
         .route("/imports/{id}", get(imports::show::handle))
         .route("/imports/{id}/refused", get(imports::refused::handle))
+        .merge(told())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/problems", get(problems::list))
@@ -93,4 +95,22 @@ pub(crate) fn router(slot: Arc<Slot>, body_bytes_max: usize) -> Router {
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(Extension(BodyBytesMax(body_bytes_max)))
         .with_state(slot)
+}
+
+/// Webhooks.
+fn told() -> Router<Arc<Slot>> {
+    Router::new()
+        .route("/webhooks/endpoints", post(webhooks::endpoints::create::handle).get(webhooks::endpoints::list::handle))
+        .route(
+            "/webhooks/endpoints/{id}",
+            get(webhooks::endpoints::show::handle)
+                .patch(webhooks::endpoints::change::handle)
+                .delete(webhooks::endpoints::delete::handle),
+        )
+        .route("/webhooks/endpoints/{id}/rotate-secret", post(webhooks::endpoints::rotate_secret::handle))
+        .route("/webhooks/endpoints/{id}/test", post(webhooks::endpoints::test::handle))
+        .route("/webhooks/endpoints/{id}/replay", post(webhooks::endpoints::replay::handle))
+        .route("/webhooks/deliveries", get(webhooks::deliveries::list::handle))
+        .route("/webhooks/deliveries/{id}", get(webhooks::deliveries::show::handle))
+        .route("/webhooks/deliveries/{id}/replay", post(webhooks::deliveries::replay::handle))
 }

@@ -34,7 +34,8 @@ pub async fn insert(connection: &mut PgConnection, letters: &[DeadLetter], now: 
         query!(
             "INSERT INTO dead_letters (id, partition, command_id, account_id, payload, reason, failed_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (id) DO UPDATE SET reason = EXCLUDED.reason, failed_at = EXCLUDED.failed_at, state = 'waiting'",
+             ON CONFLICT (id) DO UPDATE SET reason = EXCLUDED.reason, failed_at = EXCLUDED.failed_at, state = 'waiting',
+               told_at = NULL, published_at = NULL",
             id,
             partitions::stored(letter.partition)?,
             letter.command.map(|(id, _)| id),

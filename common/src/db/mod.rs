@@ -13,6 +13,7 @@ pub mod commands;
 pub mod consumers;
 pub mod customers;
 pub mod dead_letters;
+pub mod events;
 pub mod figures;
 pub mod imports;
 pub mod limits;
@@ -29,6 +30,7 @@ pub mod stock;
 pub mod terms;
 pub mod verify;
 pub mod warehouses;
+pub mod webhooks;
 
 use std::str::FromStr as _;
 use std::time::Duration;

@@ -48,6 +48,7 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     backorders(connection, &mut findings).await?;
     orders(connection, &mut findings).await?;
     refusals(connection, &mut findings).await?;
+    told(connection, &mut findings).await?;
     Ok(findings)
 }
 
@@ -308,6 +309,31 @@ async fn orders(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> R
            WHERE p.sequence IS NULL OR p.sequence <> COALESCE(l.n, 0) OR p.sequence <> COALESCE(l.numbers, 0)
               OR p.sequence <> COALESCE(l.last, 0)
            ORDER BY partition LIMIT $1"#
+    );
+    Ok(())
+}
+
+async fn told(connection: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<()> {
+    check!(
+        findings,
+        connection,
+        "I-7",
+        "a partition is said to be told further than it was decided",
+        r#"SELECT format('partition %s: told to %s through %s of %s', partition, c.reader, c.sequence, p.sequence) AS "example!",
+                  count(*) OVER () AS "rows!"
+           FROM log_cursors c JOIN partitions p USING (partition) WHERE c.sequence > p.sequence
+           ORDER BY 1 LIMIT $1"#
+    );
+    check!(
+        findings,
+        connection,
+        "I-7",
+        "a delivery is said to be delivered that no attempt has delivered",
+        r#"SELECT format('delivery %s: %s attempts', d.id, d.attempts) AS "example!", count(*) OVER () AS "rows!"
+           FROM webhook_deliveries d
+           WHERE d.state = 'delivered'
+             AND NOT EXISTS (SELECT FROM webhook_attempts a WHERE a.delivery_id = d.id AND a.status BETWEEN 200 AND 299)
+           ORDER BY 1 LIMIT $1"#
     );
     Ok(())
 }

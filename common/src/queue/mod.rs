@@ -9,6 +9,7 @@
 //! success. Nothing is ever requeued by a negative acknowledgement: that would break the order.
 
 mod channel;
+mod events;
 mod link;
 mod mailbox;
 mod publisher;
@@ -17,6 +18,7 @@ mod retire;
 mod subscription;
 mod topology;
 
+pub use events::{EventMessage, Events};
 pub use link::Link;
 pub(crate) use link::is_address;
 pub use mailbox::{Mailbox, Taken};
@@ -33,6 +35,8 @@ pub enum Error {
     Lapin(#[from] lapin::Error),
     #[error("the broker did not answer in time")]
     TimedOut,
+    #[error("there is no connection to the broker, or it takes no messages")]
+    Away,
     #[error("the broker's address is not valid: {0}")]
     Address(String),
     #[error("the broker takes no messages: a memory or disk alarm")]

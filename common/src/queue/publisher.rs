@@ -16,7 +16,7 @@ use super::{Link, Topology};
 use crate::message;
 
 /// Delivery mode 2 of AMQP 0-9-1: kept on disk.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// A refused lane changes its channel, but not more often than this: a queue that is full notes each new channel.
 const RENEW_EVERY: Duration = Duration::from_secs(1);

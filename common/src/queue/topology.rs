@@ -6,6 +6,7 @@
 //! | `P.commands.N` | quorum queue | commands that wait for partition N; bounded, single active consumer |
 //! | `P.unroutable` | fanout exchange, quorum queue | what had no queue: nothing is lost |
 //! | `P.dead-letters` | fanout exchange, quorum queue | what the broker itself has given up, see `DELIVERIES_MAX` |
+//! | `P.events` | topic exchange | events for whoever binds a queue of their own; the routing key is the event's type |
 //! | `P.replies.*` | exclusive queue of one api instance | outcomes that it waits for |
 //!
 //! Arguments of a queue can't be changed once it is declared: a change of them is a migration.
@@ -69,6 +70,11 @@ impl Topology {
     }
 
     #[must_use]
+    pub fn events_exchange(&self) -> String {
+        format!("{}.events", self.prefix)
+    }
+
+    #[must_use]
     pub fn replies(&self, instance: &str) -> String {
         format!("{}.replies.{instance}", self.prefix)
     }
@@ -81,6 +87,7 @@ impl Topology {
             queue(&channel, &name, quorum()).await?;
             bind(&channel, &name, &name, "").await?;
         }
+        exchange(&channel, &self.events_exchange(), ExchangeKind::Topic, FieldTable::default()).await?;
         let mut arguments = FieldTable::default();
         arguments.insert("alternate-exchange".into(), text(self.unroutable()));
         exchange(&channel, &self.commands_exchange(), ExchangeKind::Direct, arguments).await?;
@@ -131,7 +138,7 @@ impl Topology {
         for name in queues.chain([self.unroutable(), self.dead_letters()]) {
             bounded(channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default())).await?;
         }
-        for name in [self.commands_exchange(), self.unroutable(), self.dead_letters()] {
+        for name in [self.commands_exchange(), self.events_exchange(), self.unroutable(), self.dead_letters()] {
             bounded(channel.exchange_delete(name.as_str().into(), lapin::options::ExchangeDeleteOptions::default()))
                 .await?;
         }

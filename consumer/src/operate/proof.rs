@@ -11,7 +11,7 @@ use crate::replay::{self, Replay};
 
 const ELSEWHERE: [(&str, &str); 2] = [
     ("I-6", "first come, first decided: what clients were told, and when, is theirs to compare"),
-    ("I-7", "every outcome is told: nothing is subscribed to yet"),
+    ("I-7", "every outcome is told: what came of each delivery is listed under /webhooks/deliveries"),
 ];
 
 #[derive(Serialize)]

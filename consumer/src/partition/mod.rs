@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::Config;
+use crate::beside::Decided;
 use crate::verdict::Verdict;
 use batch::Batch;
 use expiry::Expiry;
@@ -91,6 +92,7 @@ pub(crate) struct Writer {
     expiry: Expiry,
     service: Service,
     idle: Arc<Idle>,
+    decided: Arc<Decided>,
     /// A batch that could not be decided yet. Nothing else is received while it waits.
     pending: Option<Batch>,
     /// When to try again: to decide the pending batch, or to subscribe to what is not subscribed.
@@ -106,7 +108,7 @@ impl Writer {
         outcomes: Link,
         steps: Steps,
         control: mpsc::UnboundedReceiver<Control>,
-        idle: Arc<Idle>,
+        (idle, decided): (Arc<Idle>, Arc<Decided>),
     ) -> Self {
         let pace = Pace::new(config.batch_commands_max, config.batch_linger, config.batch_target);
         let expiry = Expiry::new(config.expiry_every, config.expiry_orders_max, config.batch_target);
@@ -131,6 +133,7 @@ impl Writer {
             expiry,
             service,
             idle,
+            decided,
             pending: None,
             retry: Retry::default(),
             retry_at: None,

@@ -170,6 +170,7 @@ impl Writer {
         }
         self.steps.reached(Step::Saved).await;
         db::commit(transaction).await?;
+        self.decided.wake();
         let decided = work.group.len();
         tracing::debug!(batch.len = decided, expired, partitions = ?decisions.reached, "committed");
         Ok(Done { told: decisions.replies, expired, decided })

@@ -54,6 +54,18 @@ pub(crate) fn programs(postgres: bool, rabbitmq: bool, log: &Path, progress: &dy
     })
 }
 
+/// Where a program of a package is that is needed beside the servers, installing it where it is missing.
+pub(crate) fn program(name: &str, package: &str, log: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf> {
+    let find = || path().map(|folder| folder.join(name)).find(|program| program.exists());
+    if find().is_none() {
+        install(&[package], log, progress)?;
+    }
+    match find() {
+        Some(program) => Ok(program),
+        None => bail!("{package} was installed and {name} is still not found"),
+    }
+}
+
 fn find_postgres() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten().flatten();
     let mut folders: Vec<(u32, PathBuf)> = versions
@@ -79,7 +91,7 @@ fn install(packages: &[&str], log: &Path, progress: &dyn Fn(&str)) -> Result<()>
     let names = packages.join(" ");
     if !path().any(|folder| folder.join("apt-get").exists()) {
         bail!(
-            "{names} not found, and this is no Debian: install PostgreSQL and RabbitMQ, or set DATABASE_URL and AMQP_URL"
+            "{names} not found, and this is no Debian: install it (of PostgreSQL and RabbitMQ there may be others: set DATABASE_URL and AMQP_URL)"
         );
     }
     let sudo = !rustix::process::geteuid().is_root();

@@ -55,12 +55,24 @@ pub struct Options {
 pub enum Error {
     #[error("{0}")]
     Guard(String),
+    #[error("{0}")]
+    Missing(String),
     #[error("the guard of the private servers can't be started: {0}")]
     Spawn(#[source] std::io::Error),
     #[error("the private servers have ended unexpectedly")]
     Ended,
     #[error("the private servers did not stop in {STOP_SECONDS_MAX} s: they are killed, and recover at the next start")]
     Stop,
+}
+
+/// Where a program is that is needed beside the servers, by tests for instance; it is installed from its Debian package where it is
+/// missing and that is possible.
+///
+/// # Errors
+/// With one line that says what to do.
+pub fn program(name: &str, package: &str) -> Result<PathBuf, Error> {
+    let log = std::env::temp_dir().join("onhand-install.log");
+    install::program(name, package, &log, &|_| {}).map_err(|error| Error::Missing(error.to_string()))
 }
 
 /// What the guard is told at its start.
