@@ -10,7 +10,9 @@ use common::domain::{Action, Command, Idempotency};
 use common::ids::hash_id;
 use common::message::{self, Decided, Queued};
 use common::partition::partition_for;
+use common::queue::PublishError;
 use common::steps::Step;
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -18,6 +20,12 @@ use crate::answer::{self, applied, replayed};
 use crate::error::Error;
 use crate::extract::{idempotency_key, preferred_wait};
 use crate::state::State;
+
+/// Decides commands at once, in place of the queue and the consumers.
+pub trait Decide: Send + Sync {
+    /// Decides a command; where it can't, whether it certainly has not.
+    fn decide(&self, partition: u16, command: Command) -> BoxFuture<'_, Result<Decided, PublishError>>;
+}
 
 /// Publishes a command; with `wait`, waits so long for what comes of it.
 pub(crate) async fn send(
@@ -27,6 +35,10 @@ pub(crate) async fn send(
     wait: Option<Duration>,
 ) -> Result<Option<Decided>, Error> {
     let (id, idempotency) = (command.id, command.idempotency);
+    if let Some(decider) = &state.decider {
+        let decided = decider.decide(partition, command).await;
+        return decided.map(Some).map_err(|source| Error::NotAccepted { id, source });
+    }
     let waiter = wait.map(|limit| (limit, state.waiters.wait(id)));
     let reply_to = waiter.is_some().then(|| state.reply_queue.clone());
     let bytes = message::encode(&Queued { command, reply_to }).map_err(|error| Error::Internal(error.to_string()))?;

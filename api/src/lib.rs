@@ -56,6 +56,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use commands::Decide;
 pub use config::Config;
 
 use state::State;
@@ -76,6 +77,9 @@ pub enum Error {
     Resized { from: u16, to: u16 },
 }
 
+/// Where a program under test stops, and who decides instead of the consumers.
+type Way = (Steps, Option<Arc<dyn Decide>>);
+
 /// How long requests at hand may take to end once the api is told to stop.
 const STOP_SECONDS_MAX: u64 = 20;
 
@@ -86,6 +90,24 @@ const STOP_SECONDS_MAX: u64 = 20;
 /// # Errors
 /// Where the store was set up otherwise than configured, or is changed meanwhile.
 pub async fn run(config: Config, listener: TcpListener, steps: Steps, stop: CancellationToken) -> Result<(), Error> {
+    serve(config, listener, (steps, None), stop).await
+}
+
+/// Serves with commands decided by somebody else than the consumers: the same requests, checks and answers, so that another way to
+/// decide can be compared.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    listener: TcpListener,
+    decider: Arc<dyn Decide>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    serve(config, listener, (Steps::none(), Some(decider)), stop).await
+}
+
+async fn serve(config: Config, listener: TcpListener, way: Way, stop: CancellationToken) -> Result<(), Error> {
     let slot = Arc::new(state::Slot::default());
     let router = routes::router(Arc::clone(&slot), config.body_bytes_max);
     if let Ok(address) = listener.local_addr() {
@@ -94,7 +116,7 @@ pub async fn run(config: Config, listener: TcpListener, steps: Steps, stop: Canc
     let background = CancellationToken::new();
     let stop = stop.child_token();
     let prepare = async {
-        let result = prepare(&config, &slot, steps, &background, &stop).await;
+        let result = prepare(&config, &slot, way, &background, &stop).await;
         if result.is_err() {
             stop.cancel();
         }
@@ -141,7 +163,7 @@ async fn watch(config: &Config, slot: &state::Slot, stop: &CancellationToken) ->
 async fn prepare(
     config: &Config,
     slot: &state::Slot,
-    steps: Steps,
+    way: Way,
     background: &CancellationToken,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
@@ -160,8 +182,7 @@ async fn prepare(
         db::pool(&servers.database_url, "onhand-api", limits, config.database_connections_max, config.database_wait)
             .map_err(Error::Store)?;
     let replies = reply_queue(&topology, instance);
-    let state =
-        Arc::new(State::new(config.clone(), &settings, publisher, pool, replies.clone(), (steps, stop.clone())));
+    let state = Arc::new(State::new(config.clone(), &settings, publisher, pool, replies.clone(), (way, stop.clone())));
     let hear = Arc::clone(&state);
     tokio::spawn(listen(open("replies")?, replies, background.clone(), move |reply| hear.waiters.hear(reply)));
     tokio::spawn(waiters::look_up(Arc::clone(&state), background.clone()));

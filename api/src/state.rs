@@ -14,12 +14,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::Config;
 use crate::auth::Keys;
+use crate::commands::Decide;
 use crate::error::Error;
 use crate::live::Live;
 use crate::recent::RecentKeys;
 use crate::waiters::Waiters;
+use crate::{Config, Way};
 
 /// Most catalogues that one api imports at once: each is held in memory.
 const IMPORTS_MAX: usize = 2;
@@ -39,6 +40,8 @@ pub(crate) struct State {
     /// Catalogues that may be imported at once.
     pub(crate) imports: Arc<Semaphore>,
     pub(crate) steps: Steps,
+    /// Who decides instead of the consumers.
+    pub(crate) decider: Option<Arc<dyn Decide>>,
     /// Set when the api is told to stop: what would go on for ever ends.
     pub(crate) stopping: CancellationToken,
     pool: PgPool,
@@ -51,7 +54,7 @@ impl State {
         publisher: Publisher,
         pool: PgPool,
         reply_queue: String,
-        (steps, stopping): (Steps, CancellationToken),
+        ((steps, decider), stopping): (Way, CancellationToken),
     ) -> Self {
         Self {
             config,
@@ -65,6 +68,7 @@ impl State {
             live: Live::default(),
             imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
             steps,
+            decider,
             stopping,
             pool,
         }

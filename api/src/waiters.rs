@@ -56,9 +56,14 @@ impl Waiters {
                     waiter.look_from = Instant::now();
                 }
             } else {
-                for waiter in waiting.remove(&id).unwrap_or_default() {
-                    // Whoever has stopped waiting is not to be told.
+                let mut waiters = waiting.remove(&id).unwrap_or_default();
+                let last = waiters.pop();
+                // Whoever has stopped waiting is not to be told.
+                for waiter in waiters {
                     waiter.outcome.send(decided.clone()).ok();
+                }
+                if let Some(last) = last {
+                    last.outcome.send(decided).ok();
                 }
             }
         }

@@ -27,22 +27,23 @@ pub async fn total(connection: &mut PgConnection) -> Result<Counts> {
 /// # Errors
 /// Where the database is away.
 pub async fn lately(connection: &mut PgConnection, minutes: i32) -> Result<Counts> {
-    // Each partition now, less what it was at the end of the last minute before.
+    // Each partition now, less what it was at the end of the last minute before. Where it has counted nothing since, that is what it is now:
+    // it is among the figures once something is.
     let counted = query_as!(
         Counts,
-        r#"SELECT sum(p.confirmed - COALESCE(f.confirmed, 0))::bigint AS "confirmed!",
-                  sum(p.conflicts - COALESCE(f.conflicts, 0))::bigint AS "conflicts!",
-                  sum(p.unfulfillable - COALESCE(f.unfulfillable, 0))::bigint AS "unfulfillable!",
-                  sum(p.reserved - COALESCE(f.reserved, 0))::bigint AS "reserved!",
-                  sum(p.converted - COALESCE(f.converted, 0))::bigint AS "converted!",
-                  sum(p.expired - COALESCE(f.expired, 0))::bigint AS "expired!",
-                  sum(p.released - COALESCE(f.released, 0))::bigint AS "released!",
-                  sum(p.unapplied - COALESCE(f.unapplied, 0))::bigint AS "unapplied!",
-                  sum(p.payment_ms - COALESCE(f.payment_ms, 0))::bigint AS "payment_ms!"
-           FROM (SELECT business_time() AS now) t CROSS JOIN partitions p LEFT JOIN LATERAL (
-             SELECT * FROM figures WHERE partition = p.partition
-               AND minute < date_trunc('minute', t.now) - $1::int * interval '1 minute'
-             ORDER BY minute DESC LIMIT 1) f ON true"#,
+        r#"SELECT COALESCE(sum(p.confirmed - COALESCE(f.confirmed, 0))::bigint, 0) AS "confirmed!",
+                  COALESCE(sum(p.conflicts - COALESCE(f.conflicts, 0))::bigint, 0) AS "conflicts!",
+                  COALESCE(sum(p.unfulfillable - COALESCE(f.unfulfillable, 0))::bigint, 0) AS "unfulfillable!",
+                  COALESCE(sum(p.reserved - COALESCE(f.reserved, 0))::bigint, 0) AS "reserved!",
+                  COALESCE(sum(p.converted - COALESCE(f.converted, 0))::bigint, 0) AS "converted!",
+                  COALESCE(sum(p.expired - COALESCE(f.expired, 0))::bigint, 0) AS "expired!",
+                  COALESCE(sum(p.released - COALESCE(f.released, 0))::bigint, 0) AS "released!",
+                  COALESCE(sum(p.unapplied - COALESCE(f.unapplied, 0))::bigint, 0) AS "unapplied!",
+                  COALESCE(sum(p.payment_ms - COALESCE(f.payment_ms, 0))::bigint, 0) AS "payment_ms!"
+           FROM (SELECT date_trunc('minute', business_time()) - $1::int * interval '1 minute' AS since) t
+                JOIN partitions p ON p.counted_in >= t.since
+                LEFT JOIN LATERAL (
+                  SELECT * FROM figures WHERE partition = p.partition AND minute < t.since ORDER BY minute DESC LIMIT 1) f ON true"#,
         minutes
     );
     Ok(counted.fetch_one(connection).await?)

@@ -147,6 +147,16 @@ pub async fn forget_plans(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
+/// Has a connection's statements planned once for all their arguments, and not each time anew: of a writer's, that took longer than to
+/// run them.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn plan_once(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("SET plan_cache_mode = force_generic_plan").execute(connection).await?;
+    Ok(())
+}
+
 /// Begins a transaction. Never under a timeout or a `select!` on a pooled connection: cancelled, sqlx 0.9 would leave the
 /// connection inside a transaction that nobody commits.
 ///

@@ -148,6 +148,16 @@ pub struct Fenced {
     pub epoch: i64,
     /// The number of the last decision.
     pub sequence: i64,
+    /// The minute in which it last counted something.
+    pub counted_in: Option<Timestamp>,
+}
+
+impl Fenced {
+    /// Whether what it has counted is of a minute that is over.
+    #[must_use]
+    pub fn counted_before(&self, now: Timestamp) -> bool {
+        self.counted_in.is_some_and(|minute| minute + Duration::from_secs(60) <= now)
+    }
 }
 
 /// The first statement of a batch: locks the lease rows of its partitions until the end of the transaction and tells their
@@ -163,7 +173,7 @@ pub async fn fence(
 ) -> Result<(Vec<Fenced>, Moment)> {
     let wanted = partitions.iter().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
     let rows = query!(
-        r#"SELECT partition, epoch, sequence, business_time() AS "now!", (SELECT max(version) FROM terms) AS "terms!",
+        r#"SELECT partition, epoch, sequence, counted_in, business_time() AS "now!", (SELECT max(version) FROM terms) AS "terms!",
                 EXISTS (SELECT FROM product_limits) AS "limits!", EXISTS (SELECT FROM bundle_components) AS "bundles!",
                 (SELECT min(due_at) FROM reservations
                  WHERE line = 0 AND allocation = 0 AND due_at >= COALESCE($2::timestamptz, '-infinity')) AS due
@@ -180,7 +190,10 @@ pub async fn fence(
         Moment { now: first.now, terms: first.terms, limits: first.limits, bundles: first.bundles, due: first.due };
     let fenced = rows
         .into_iter()
-        .map(|row| Ok(Fenced { partition: number(row.partition)?, epoch: row.epoch, sequence: row.sequence }))
+        .map(|row| {
+            let (epoch, sequence, counted_in) = (row.epoch, row.sequence, row.counted_in);
+            Ok(Fenced { partition: number(row.partition)?, epoch, sequence, counted_in })
+        })
         .collect::<Result<_>>()?;
     Ok((fenced, moment))
 }
@@ -258,36 +271,19 @@ pub async fn advance(
     let through: Vec<Option<Timestamp>> = reached.values().map(|reached| reached.through).collect();
     let counts = |of: fn(&Counts) -> i64| reached.values().map(|reached| of(&reached.counts)).collect::<Vec<i64>>();
     let advanced = query!(
-        "WITH advanced AS (
-           UPDATE partitions p SET sequence = u.sequence, decided_through = COALESCE(u.through, p.decided_through),
-               batches = p.batches + 1, batch_commands = p.batch_commands + $4,
-               lease_until = clock_timestamp() + $5::float8 * interval '1 second',
-               confirmed = p.confirmed + u.confirmed, conflicts = p.conflicts + u.conflicts,
-               unfulfillable = p.unfulfillable + u.unfulfillable, reserved = p.reserved + u.reserved,
-               converted = p.converted + u.converted, expired = p.expired + u.expired, released = p.released + u.released,
-               unapplied = p.unapplied + u.unapplied, payment_ms = p.payment_ms + u.payment_ms
-           FROM UNNEST($1::smallint[], $2::bigint[], $3::timestamptz[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
-                       $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
-             AS u (partition, sequence, through, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
-                   unapplied, payment_ms)
-           WHERE p.partition = u.partition
-           RETURNING p.partition, p.confirmed, p.conflicts, p.unfulfillable, p.reserved, p.converted, p.expired, p.released,
-                     p.unapplied, p.payment_ms),
-           -- The last one of before stays: it is what a count of 30 days begins with.
-           outdated AS (
-             DELETE FROM figures f USING (
-               SELECT k.partition, (SELECT max(minute) FROM figures WHERE partition = k.partition
-                                      AND minute < $6::timestamptz - interval '31 days') AS before
-               FROM UNNEST($1::smallint[]) AS k (partition)) kept
-             WHERE f.partition = kept.partition AND f.minute < kept.before)
-         INSERT INTO figures (partition, minute, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
-                              unapplied, payment_ms)
-         SELECT partition, date_trunc('minute', $6::timestamptz), confirmed, conflicts, unfulfillable, reserved, converted,
-                expired, released, unapplied, payment_ms FROM advanced
-         ON CONFLICT (partition, minute) DO UPDATE SET confirmed = EXCLUDED.confirmed, conflicts = EXCLUDED.conflicts,
-             unfulfillable = EXCLUDED.unfulfillable, reserved = EXCLUDED.reserved, converted = EXCLUDED.converted,
-             expired = EXCLUDED.expired, released = EXCLUDED.released, unapplied = EXCLUDED.unapplied,
-             payment_ms = EXCLUDED.payment_ms",
+        "UPDATE partitions p SET sequence = u.sequence, decided_through = COALESCE(u.through, p.decided_through),
+             batches = p.batches + 1, batch_commands = p.batch_commands + $4,
+             lease_until = clock_timestamp() + $5::float8 * interval '1 second',
+             counted_in = GREATEST(p.counted_in, date_trunc('minute', $6::timestamptz)),
+             confirmed = p.confirmed + u.confirmed, conflicts = p.conflicts + u.conflicts,
+             unfulfillable = p.unfulfillable + u.unfulfillable, reserved = p.reserved + u.reserved,
+             converted = p.converted + u.converted, expired = p.expired + u.expired, released = p.released + u.released,
+             unapplied = p.unapplied + u.unapplied, payment_ms = p.payment_ms + u.payment_ms
+         FROM UNNEST($1::smallint[], $2::bigint[], $3::timestamptz[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
+                     $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
+           AS u (partition, sequence, through, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
+                 unapplied, payment_ms)
+         WHERE p.partition = u.partition",
         &partitions,
         &sequences,
         &through as &[Option<Timestamp>],
@@ -307,6 +303,37 @@ pub async fn advance(
     .execute(connection)
     .await?;
     super::stock::expect_rows("partitions", reached.len(), advanced.rows_affected())
+}
+
+/// Keeps what partitions have counted until the end of a minute that is over, before what is counted next is added. The last one of
+/// 31 days ago stays: it is what a count of 30 days begins with.
+///
+/// # Errors
+/// Where the database is away.
+pub async fn close_minute(connection: &mut PgConnection, partitions: &[u16], now: Timestamp) -> Result<()> {
+    let partitions = partitions.iter().map(|partition| stored(*partition)).collect::<Result<Vec<i16>>>()?;
+    query!(
+        "WITH outdated AS (
+           DELETE FROM figures f USING (
+             SELECT k.partition, (SELECT max(minute) FROM figures WHERE partition = k.partition
+                                    AND minute < $2::timestamptz - interval '31 days') AS before
+             FROM UNNEST($1::smallint[]) AS k (partition)) kept
+           WHERE f.partition = kept.partition AND f.minute < kept.before)
+         INSERT INTO figures (partition, minute, confirmed, conflicts, unfulfillable, reserved, converted, expired, released,
+                              unapplied, payment_ms)
+         SELECT partition, counted_in, confirmed, conflicts, unfulfillable, reserved, converted, expired, released, unapplied,
+                payment_ms
+         FROM partitions WHERE partition = ANY($1) AND counted_in < date_trunc('minute', $2::timestamptz)
+         ON CONFLICT (partition, minute) DO UPDATE SET confirmed = EXCLUDED.confirmed, conflicts = EXCLUDED.conflicts,
+             unfulfillable = EXCLUDED.unfulfillable, reserved = EXCLUDED.reserved, converted = EXCLUDED.converted,
+             expired = EXCLUDED.expired, released = EXCLUDED.released, unapplied = EXCLUDED.unapplied,
+             payment_ms = EXCLUDED.payment_ms",
+        &partitions,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// A partition as an operator sees it.

@@ -120,7 +120,9 @@ impl Writer {
     pub(super) async fn database(&mut self) -> Result<&mut db::PgConnection, Failure> {
         if self.database.is_none() {
             let (url, wait) = (&self.config.servers.database_url, Duration::from_secs(CONNECT_SECONDS_MAX));
-            self.database = Some(db::connect(url, "onhand-consumer-writer", db::Limits::default(), wait).await?);
+            let mut connection = db::connect(url, "onhand-consumer-writer", db::Limits::default(), wait).await?;
+            db::plan_once(&mut connection).await?;
+            self.database = Some(connection);
         }
         Ok(self.database.as_mut().ok_or(db::Error::TimedOut)?)
     }
@@ -163,6 +165,12 @@ impl Writer {
         };
         let own = expiries.iter().chain(&servings);
         let mut decisions = decide_batch(&mut seen, own.chain(work.group));
+        let now = seen.view.now;
+        let over = fenced.iter().filter(|fenced| fenced.counted_before(now)).map(|fenced| fenced.partition);
+        let over: Vec<u16> = over.collect();
+        if !over.is_empty() {
+            db::partitions::close_minute(&mut transaction, &over, now).await?;
+        }
         save(&mut transaction, &seen, &mut decisions, self.config.lease).await?;
         if !work.dead.is_empty() {
             let letters: Vec<_> = work.dead.iter().map(|dead| dead.letter.clone()).collect();

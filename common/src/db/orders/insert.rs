@@ -90,7 +90,7 @@ impl OrderColumns {
     }
 
     async fn insert(self, connection: &mut PgConnection, expected: usize) -> Result<()> {
-        // DO NOTHING, then a count: a zombie's or another partition's row of the same id or key is seen, not overwritten.
+        // A zombie's or another partition's row of the same id or key fails the batch, which then finds it.
         let inserted = query!(
             "INSERT INTO orders (id, account_id, customer_id, partition, sequence, status, currency, total_amount,
                                  refusal, idempotency_key, fingerprint, accepted_at, decided_at, hold, due_at, terms,
@@ -98,8 +98,7 @@ impl OrderColumns {
              SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::bigint[], $6::text[],
                                   $7::text[], $8::bigint[], $9::jsonb[], $10::uuid[], $11::uuid[], $12::timestamptz[],
                                   $13::timestamptz[], $14::text[], $15::timestamptz[], $16::bigint[], $17::bigint[],
-                                  $18::jsonb[])
-             ON CONFLICT DO NOTHING",
+                                  $18::jsonb[])",
             &self.ids,
             &self.accounts,
             &self.customers as &[Option<String>],
