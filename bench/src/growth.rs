@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::bench::{Bench, PARTITIONS, Store};
-use crate::compare::{drained, median};
+use crate::compare::{drained, load_of, median};
 use crate::load::{self, Load};
 use crate::options::Growth;
 use crate::report;
@@ -149,17 +149,8 @@ async fn measure(
     results: &mut Results,
 ) -> anyhow::Result<()> {
     let system = System::start(store, Who::Onhand, shape).await?;
-    let load = Load {
-        address: system.address,
-        key: store.key.clone(),
-        kind: Kind::Spread,
-        products: store.products.clone(),
-        clients: CLIENTS,
-        awaited: true,
-        rate: None,
-        warm_up: options.time.warm_up(),
-        measured: options.time.measured(),
-    };
+    let base = load_of(store, &system, Kind::Spread, CLIENTS);
+    let load = Load { warm_up: options.time.warm_up(), measured: options.time.measured(), ..base };
     let (seen, ()) = load::run(&load, async || Ok(())).await?;
     system.stop().await?;
     let (decided, p99) = (seen.rate(), seen.latency().p99);
@@ -174,17 +165,8 @@ async fn waiting(bench: &mut Bench, options: &Growth, results: &mut Results) -> 
     let mut system = System::start_api(&store, Who::Onhand, Shape::default()).await?;
     let (mut orders, began) = (0, Instant::now());
     while orders < options.waiting {
-        let load = Load {
-            address: system.address,
-            key: store.key.clone(),
-            kind: Kind::Spread,
-            products: store.products.clone(),
-            clients: CLIENTS,
-            awaited: false,
-            rate: None,
-            warm_up: Duration::ZERO,
-            measured: Duration::from_secs(5),
-        };
+        let base = load_of(&store, &system, Kind::Spread, CLIENTS);
+        let load = Load { awaited: false, warm_up: Duration::ZERO, measured: Duration::from_secs(5), ..base };
         orders += load::run(&load, async || Ok(())).await?.0.done;
     }
     let accepted = orders as f64 / began.elapsed().as_secs_f64();
