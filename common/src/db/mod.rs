@@ -153,7 +153,9 @@ pub async fn forget_plans(connection: &mut PgConnection) -> Result<()> {
 /// # Errors
 /// Where the database is away.
 pub async fn plan_once(connection: &mut PgConnection) -> Result<()> {
-    sqlx::query!("SET plan_cache_mode = force_generic_plan").execute(connection).await?;
+    sqlx::query!("SET plan_cache_mode = force_generic_plan").execute(&mut *connection).await?;
+    // Planned while a table is small, all of it would be read each time when it is small no more. A writer names every row that it wants.
+    sqlx::query!("SET enable_seqscan = off").execute(connection).await?;
     Ok(())
 }
 

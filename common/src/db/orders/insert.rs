@@ -1,5 +1,7 @@
 //! Writing what a batch has decided.
 
+use std::sync::Arc;
+
 use sqlx::{PgConnection, query};
 use uuid::Uuid;
 
@@ -13,19 +15,18 @@ use crate::domain::{Confirmed, Day, Idempotency, Order, Outcome, Timestamp};
 /// Where the database is away, or one of the orders is there already: then nothing of the batch may be committed.
 pub async fn insert(connection: &mut PgConnection, orders: &mut [(Order, Option<Idempotency>)]) -> Result<()> {
     orders.sort_unstable_by_key(|(order, _)| order.id);
-    let mut rows = OrderColumns::default();
-    let mut items = ItemColumns::default();
-    for (order, idempotency) in orders.iter() {
-        rows.push(order, idempotency.as_ref())?;
+    let rows = orders.iter().map(|(order, idempotency)| OrderRow::of(order, idempotency.as_ref()));
+    insert_orders(&mut *connection, &rows.collect::<Result<Vec<_>>>()?).await?;
+    let mut items = Vec::new();
+    for (order, _) in orders.iter() {
         if let Outcome::Confirmed(confirmed) = &order.outcome {
-            items.push(order.id, confirmed)?;
+            ItemRow::push(&mut items, order.id, confirmed)?;
         }
     }
-    rows.insert(&mut *connection, orders.len()).await?;
-    if items.orders.is_empty() {
+    if items.is_empty() {
         return Ok(());
     }
-    items.insert(&mut *connection).await?;
+    insert_items(&mut *connection, &items).await?;
     let held = orders.iter().filter_map(|(order, _)| Some((order, order.hold()?))).collect::<Vec<_>>();
     if !held.is_empty() {
         reservations::insert(&mut *connection, &held).await?;
@@ -35,35 +36,55 @@ pub async fn insert(connection: &mut PgConnection, orders: &mut [(Order, Option<
     if promised.is_empty() { Ok(()) } else { backorders::insert(connection, &promised).await }
 }
 
-#[derive(Default)]
-struct OrderColumns {
-    ids: Vec<Uuid>,
-    accounts: Vec<Uuid>,
-    customers: Vec<Option<String>>,
-    partitions: Vec<i16>,
-    sequences: Vec<i64>,
-    statuses: Vec<String>,
-    currencies: Vec<Option<String>>,
-    totals: Vec<Option<i64>>,
-    refusals: Vec<Option<serde_json::Value>>,
-    keys: Vec<Option<Uuid>>,
-    fingerprints: Vec<Option<Uuid>>,
-    accepted: Vec<Timestamp>,
-    decided: Vec<Timestamp>,
-    holds: Vec<Option<String>>,
-    due: Vec<Option<Timestamp>>,
-    terms: Vec<i64>,
-    taxes: Vec<i64>,
-    deliveries: Vec<Option<serde_json::Value>>,
+async fn insert_orders(connection: &mut PgConnection, orders: &[OrderRow]) -> Result<()> {
+    // A zombie's or another partition's row of the same id or key fails the batch, which then finds it.
+    let inserted = query!(
+        "INSERT INTO orders (id, account_id, customer_id, partition, sequence, status, currency, total_amount, refusal,
+                             idempotency_key, fingerprint, accepted_at, decided_at, hold, due_at, terms, tax_amount, delivery)
+         SELECT u.* FROM UNNEST($1::decided_order[]) AS u",
+        orders as &[OrderRow]
+    );
+    let inserted = inserted.execute(connection).await?;
+    expect_rows("orders", orders.len(), inserted.rows_affected())
 }
 
-impl OrderColumns {
-    fn push(&mut self, order: &Order, idempotency: Option<&Idempotency>) -> Result<()> {
-        self.ids.push(order.id);
-        self.accounts.push(order.account_id);
-        self.customers.push(order.customer_id.clone());
-        self.partitions.push(partitions::stored(order.partition)?);
-        self.sequences.push(order.sequence);
+async fn insert_items(connection: &mut PgConnection, items: &[ItemRow]) -> Result<()> {
+    let inserted = query!(
+        "INSERT INTO order_items (order_id, line, allocation, product_id, variant_id, warehouse_id, quantity, stock_version,
+                                  unit_amount, name, sku, bundle_id, sold, ahead, expected_on)
+         SELECT u.* FROM UNNEST($1::decided_item[]) AS u",
+        items as &[ItemRow]
+    );
+    let inserted = inserted.execute(connection).await?;
+    expect_rows("order_items", items.len(), inserted.rows_affected())
+}
+
+/// An order as it was decided: what has become of it since, in the same batch, is written after it.
+#[derive(sqlx::Type)]
+#[sqlx(type_name = "decided_order")]
+struct OrderRow {
+    id: Uuid,
+    account_id: Uuid,
+    customer_id: Option<String>,
+    partition: i16,
+    sequence: i64,
+    status: String,
+    currency: Option<String>,
+    total_amount: Option<i64>,
+    refusal: Option<serde_json::Value>,
+    idempotency_key: Option<Uuid>,
+    fingerprint: Option<Uuid>,
+    accepted_at: Timestamp,
+    decided_at: Timestamp,
+    hold: Option<String>,
+    due_at: Option<Timestamp>,
+    terms: i64,
+    tax_amount: i64,
+    delivery: Option<serde_json::Value>,
+}
+
+impl OrderRow {
+    fn of(order: &Order, idempotency: Option<&Idempotency>) -> Result<Self> {
         let (confirmed, refusal) = match &order.outcome {
             Outcome::Confirmed(confirmed) => (Some(confirmed), None),
             Outcome::Refused(placed) => (None, Some(placed)),
@@ -71,129 +92,76 @@ impl OrderColumns {
         let total = confirmed.map(|confirmed| confirmed.total);
         let delivery = confirmed.and_then(|confirmed| confirmed.delivery.as_ref());
         let delivery = delivery.map(serde_json::to_value).transpose();
-        self.terms.push(order.terms);
-        self.taxes.push(confirmed.map_or(0, |confirmed| confirmed.tax));
-        self.deliveries.push(delivery.map_err(|_| Error::Corrupt("a delivery that JSON can't hold"))?);
-        // As it was decided: what has become of it since, in the same batch, is written after it.
-        self.statuses.push(order.outcome.state().name().to_owned());
-        self.holds.push(order.outcome.hold_kind().map(|kind| kind.as_str().to_owned()));
-        self.due.push(order.hold().map(|hold| hold.due_at));
-        self.currencies.push(total.map(|total| String::from(total.currency)));
-        self.totals.push(total.map(|total| total.amount));
         let refusal = refusal.map(serde_json::to_value).transpose();
-        self.refusals.push(refusal.map_err(|_| Error::Corrupt("a refusal that JSON can't hold"))?);
-        self.keys.push(idempotency.map(|i| i.key));
-        self.fingerprints.push(idempotency.map(|i| i.fingerprint));
-        self.accepted.push(order.accepted_at);
-        self.decided.push(order.decided_at);
-        Ok(())
-    }
-
-    async fn insert(self, connection: &mut PgConnection, expected: usize) -> Result<()> {
-        // A zombie's or another partition's row of the same id or key fails the batch, which then finds it.
-        let inserted = query!(
-            "INSERT INTO orders (id, account_id, customer_id, partition, sequence, status, currency, total_amount,
-                                 refusal, idempotency_key, fingerprint, accepted_at, decided_at, hold, due_at, terms,
-                                 tax_amount, delivery)
-             SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::bigint[], $6::text[],
-                                  $7::text[], $8::bigint[], $9::jsonb[], $10::uuid[], $11::uuid[], $12::timestamptz[],
-                                  $13::timestamptz[], $14::text[], $15::timestamptz[], $16::bigint[], $17::bigint[],
-                                  $18::jsonb[])",
-            &self.ids,
-            &self.accounts,
-            &self.customers as &[Option<String>],
-            &self.partitions,
-            &self.sequences,
-            &self.statuses,
-            &self.currencies as &[Option<String>],
-            &self.totals as &[Option<i64>],
-            &self.refusals as &[Option<serde_json::Value>],
-            &self.keys as &[Option<Uuid>],
-            &self.fingerprints as &[Option<Uuid>],
-            &self.accepted,
-            &self.decided,
-            &self.holds as &[Option<String>],
-            &self.due as &[Option<Timestamp>],
-            &self.terms,
-            &self.taxes,
-            &self.deliveries as &[Option<serde_json::Value>]
-        )
-        .execute(connection)
-        .await?;
-        expect_rows("orders", expected, inserted.rows_affected())
+        Ok(Self {
+            id: order.id,
+            account_id: order.account_id,
+            customer_id: order.customer_id.clone(),
+            partition: partitions::stored(order.partition)?,
+            sequence: order.sequence,
+            status: order.outcome.state().name().to_owned(),
+            currency: total.map(|total| String::from(total.currency)),
+            total_amount: total.map(|total| total.amount),
+            refusal: refusal.map_err(|_| Error::Corrupt("a refusal that JSON can't hold"))?,
+            idempotency_key: idempotency.map(|i| i.key),
+            fingerprint: idempotency.map(|i| i.fingerprint),
+            accepted_at: order.accepted_at,
+            decided_at: order.decided_at,
+            hold: order.outcome.hold_kind().map(|kind| kind.as_str().to_owned()),
+            due_at: order.hold().map(|hold| hold.due_at),
+            terms: order.terms,
+            tax_amount: confirmed.map_or(0, |confirmed| confirmed.tax),
+            delivery: delivery.map_err(|_| Error::Corrupt("a delivery that JSON can't hold"))?,
+        })
     }
 }
 
-#[derive(Default)]
-struct ItemColumns {
-    orders: Vec<Uuid>,
-    lines: Vec<i16>,
-    allocations: Vec<i16>,
-    products: Vec<Uuid>,
-    variants: Vec<Uuid>,
-    warehouses: Vec<Uuid>,
-    quantities: Vec<i32>,
-    versions: Vec<i64>,
-    amounts: Vec<i64>,
-    names: Vec<String>,
-    skus: Vec<String>,
-    bundles: Vec<Option<Uuid>>,
-    sold: Vec<Option<i32>>,
-    ahead: Vec<i64>,
-    expected: Vec<Option<Day>>,
+/// What a line of an order has from one warehouse.
+#[derive(sqlx::Type)]
+#[sqlx(type_name = "decided_item")]
+struct ItemRow {
+    order_id: Uuid,
+    line: i16,
+    allocation: i16,
+    product_id: Uuid,
+    variant_id: Uuid,
+    warehouse_id: Uuid,
+    quantity: i32,
+    stock_version: i64,
+    unit_amount: i64,
+    name: Arc<str>,
+    sku: Arc<str>,
+    bundle_id: Option<Uuid>,
+    sold: Option<i32>,
+    ahead: i64,
+    expected_on: Option<Day>,
 }
 
-impl ItemColumns {
-    fn push(&mut self, order: Uuid, confirmed: &Confirmed) -> Result<()> {
+impl ItemRow {
+    fn push(rows: &mut Vec<Self>, order: Uuid, confirmed: &Confirmed) -> Result<()> {
         let number = |n: usize| i16::try_from(n).map_err(|_| Error::Corrupt("more than 32,767 lines"));
         for (line, item) in confirmed.items.iter().enumerate() {
             for (n, allocation) in item.allocations.iter().enumerate() {
-                self.orders.push(order);
-                self.lines.push(number(line)?);
-                self.allocations.push(number(n)?);
-                self.products.push(item.product_id);
                 let bundle = allocation.component_id.map(|_| item.variant_id);
-                self.bundles.push(bundle);
-                self.sold.push(bundle.map(|_| if n == 0 { item.quantity } else { 0 }));
-                self.ahead.push(allocation.ahead);
-                self.expected.push(allocation.expected_on);
-                self.variants.push(item.stock_of(allocation));
-                self.warehouses.push(allocation.warehouse_id);
-                self.quantities.push(allocation.quantity);
-                self.versions.push(allocation.stock_version);
-                self.amounts.push(item.unit_price.amount);
-                self.names.push(item.name.to_string());
-                self.skus.push(item.sku.to_string());
+                rows.push(Self {
+                    order_id: order,
+                    line: number(line)?,
+                    allocation: number(n)?,
+                    product_id: item.product_id,
+                    variant_id: item.stock_of(allocation),
+                    warehouse_id: allocation.warehouse_id,
+                    quantity: allocation.quantity,
+                    stock_version: allocation.stock_version,
+                    unit_amount: item.unit_price.amount,
+                    name: Arc::clone(&item.name),
+                    sku: Arc::clone(&item.sku),
+                    bundle_id: bundle,
+                    sold: bundle.map(|_| if n == 0 { item.quantity } else { 0 }),
+                    ahead: allocation.ahead,
+                    expected_on: allocation.expected_on,
+                });
             }
         }
         Ok(())
-    }
-
-    async fn insert(self, connection: &mut PgConnection) -> Result<()> {
-        let inserted = query!(
-            "INSERT INTO order_items (order_id, line, allocation, product_id, variant_id, warehouse_id, quantity,
-                                      stock_version, unit_amount, name, sku, bundle_id, sold, ahead, expected_on)
-             SELECT * FROM UNNEST($1::uuid[], $2::smallint[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[],
-                                  $7::integer[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::uuid[],
-                                  $13::integer[], $14::bigint[], $15::date[])",
-            &self.orders,
-            &self.lines,
-            &self.allocations,
-            &self.products,
-            &self.variants,
-            &self.warehouses,
-            &self.quantities,
-            &self.versions,
-            &self.amounts,
-            &self.names,
-            &self.skus,
-            &self.bundles as &[Option<Uuid>],
-            &self.sold as &[Option<i32>],
-            &self.ahead,
-            &self.expected as &[Option<Day>]
-        )
-        .execute(connection)
-        .await?;
-        expect_rows("order_items", self.orders.len(), inserted.rows_affected())
     }
 }

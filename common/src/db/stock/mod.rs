@@ -23,13 +23,14 @@ macro_rules! rows {
             Row,
             r#"SELECT s.variant_id, s.warehouse_id, s.on_hand, s.reserved, s.version, w.zone, w.is_backorders,
                     COALESCE(s.backorder_open, w.closed_at IS NULL) AS "open!", s.backorder_cap, s.expected_on,
-                    v.product_id, v.sku, COALESCE(v.price_amount, d.price_amount) AS "price_amount!", v.currency, p.name,
+                    v.product_id, v.sku, v.currency, p.name,
+                    -- Without a price of its own it has the product's, which is that of the default variant.
+                    COALESCE(v.price_amount, (SELECT d.price_amount FROM variants d WHERE d.id = v.product_id))
+                      AS "price_amount!",
                     NULLIF(v.options, '{}') AS "options: Json<BTreeMap<String, String>>",
                     (v.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL) AS "deleted!", v.low_stock_threshold, v.is_bundle
              FROM stock s JOIN variants v ON v.id = s.variant_id JOIN products p ON p.id = v.product_id
                   JOIN warehouses w ON w.id = s.warehouse_id
-                  -- Without a price of its own it has the product's, which is that of the default variant.
-                  LEFT JOIN variants d ON d.id = v.product_id AND v.price_amount IS NULL
              WHERE s.variant_id = ANY($1) ORDER BY s.variant_id, s.warehouse_id "# + $lock,
             $variants
         )
@@ -165,25 +166,31 @@ pub async fn open(connection: &mut PgConnection, rows: &[(Uuid, Uuid)]) -> Resul
 /// # Errors
 /// Where the database is away, a row is missing, or a row would break I-1.
 pub async fn save(connection: &mut PgConnection, changes: &[StockChange]) -> Result<()> {
-    let variants: Vec<Uuid> = changes.iter().map(|change| change.variant).collect();
-    let warehouses: Vec<Uuid> = changes.iter().map(|change| change.warehouse).collect();
-    let on_hand: Vec<i64> = changes.iter().map(|change| change.on_hand).collect();
-    let reserved: Vec<i64> = changes.iter().map(|change| change.reserved).collect();
-    let versions: Vec<i64> = changes.iter().map(|change| change.version).collect();
+    let rows: Vec<Saved> = changes.iter().map(Saved::of).collect();
     let saved = query!(
-        "UPDATE stock s SET on_hand = u.on_hand, reserved = u.reserved, version = u.version
-         FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
-           AS u (variant_id, warehouse_id, on_hand, reserved, version)
+        "UPDATE stock s SET on_hand = u.on_hand, reserved = u.reserved, version = u.version FROM UNNEST($1::decided_stock[]) AS u
          WHERE s.variant_id = u.variant_id AND s.warehouse_id = u.warehouse_id",
-        &variants,
-        &warehouses,
-        &on_hand,
-        &reserved,
-        &versions
-    )
-    .execute(connection)
-    .await?;
+        &rows as &[Saved]
+    );
+    let saved = saved.execute(connection).await?;
     expect_rows("stock", changes.len(), saved.rows_affected())
+}
+
+#[derive(sqlx::Type)]
+#[sqlx(type_name = "decided_stock")]
+struct Saved {
+    variant_id: Uuid,
+    warehouse_id: Uuid,
+    on_hand: i64,
+    reserved: i64,
+    version: i64,
+}
+
+impl Saved {
+    fn of(change: &StockChange) -> Self {
+        let StockChange { variant, warehouse, on_hand, reserved, version } = *change;
+        Self { variant_id: variant, warehouse_id: warehouse, on_hand, reserved, version }
+    }
 }
 
 /// The stock rows of some variants as they are stored, not locked.
