@@ -19,8 +19,6 @@ use uuid::Uuid;
 use crate::scenario::{PRODUCTS, Products};
 use crate::system::{Shape, System, Who};
 
-/// Partitions of a store, unless they are what is measured.
-pub(crate) const PARTITIONS: u16 = 8;
 /// Pieces of each product: more than any run can sell.
 const STOCK: i64 = 1_000_000_000;
 /// Pieces of the one that is nearly sold out: at most 1 % of the orders of a run.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum as _;
 use serde::Serialize;
 
-use crate::bench::{Bench, PARTITIONS, Store};
+use crate::bench::{Bench, Store};
 use crate::load::{self, Latency, Load};
 use crate::options::Compare;
 use crate::report;
@@ -70,7 +70,7 @@ pub(crate) async fn run(options: &Compare) -> anyhow::Result<()> {
     let scenarios = or_all(&options.scenarios, Kind::value_variants());
     let systems = or_all(&options.systems, Who::value_variants());
     let mut bench = Bench::start(&[]).await?;
-    bench.fill(SEED, PARTITIONS).await?;
+    bench.fill(SEED, options.conditions.partitions).await?;
     let mut results = Results::default();
     let compared = compare(&mut bench, options, (&scenarios, &systems), &mut results).await;
     // Whatever went wrong, what was measured is told.
@@ -94,7 +94,7 @@ async fn compare(
         let pool = best_pool(bench, options, scenario, system).await?;
         pools.insert((scenario, system), pool);
     }
-    for round in 0..options.time.rounds {
+    for round in 0..options.conditions.rounds {
         for &scenario in scenarios {
             let mut order = systems.to_vec();
             // Each system has its turn at every place.
@@ -105,7 +105,7 @@ async fn compare(
             }
         }
     }
-    for round in 0..options.time.rounds {
+    for round in 0..options.conditions.rounds {
         for &scenario in scenarios {
             half(bench, options, scenario, &pools, round, results).await?;
         }
@@ -170,8 +170,8 @@ async fn full(
     let system = System::start(&store, who, shape).await?;
     let clients = pool.map_or(options.clients, |pool| 2 * pool as usize).min(options.clients);
     let base = Load {
-        warm_up: options.time.warm_up(),
-        measured: options.time.measured(),
+        warm_up: options.conditions.warm_up(),
+        measured: options.conditions.measured(),
         ..load_of(&store, &system, scenario, clients)
     };
     let loads: &[Loaded] = if who.is_baseline() { &[Loaded::Full] } else { &[Loaded::Full, Loaded::NotAwaited] };
@@ -260,8 +260,8 @@ async fn half(
         let rate = if scenario.is_paid_later() { rate / 2.0 } else { rate };
         let load = Load {
             rate: Some(rate),
-            warm_up: options.time.warm_up(),
-            measured: options.time.measured(),
+            warm_up: options.conditions.warm_up(),
+            measured: options.conditions.measured(),
             ..load_of(&store, &system, scenario, OPEN_CLIENTS)
         };
         results.runs.push(measure(&store, &system, &load, (who, loaded, pool)).await?);

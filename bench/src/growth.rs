@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::bench::{Bench, PARTITIONS, Store};
+use crate::bench::{Bench, Store};
 use crate::compare::{drained, load_of, median};
 use crate::load::{self, Load};
 use crate::options::Growth;
@@ -60,14 +60,14 @@ pub(crate) async fn run(options: &Growth) -> anyhow::Result<()> {
 }
 
 async fn grow(bench: &mut Bench, options: &Growth, results: &mut Results) -> anyhow::Result<()> {
-    bench.fill("seed", PARTITIONS).await?;
+    bench.fill("seed", options.conditions.partitions).await?;
     if options.stored > 0 {
         stored(bench, options, results).await?;
     }
     for partitions in PARTITION_COUNTS {
         bench.fill(&format!("seed{partitions}"), partitions).await?;
     }
-    for round in 0..options.time.rounds {
+    for round in 0..options.conditions.rounds {
         let mut counts = PARTITION_COUNTS;
         counts.rotate_left(round % PARTITION_COUNTS.len());
         for partitions in counts {
@@ -77,7 +77,8 @@ async fn grow(bench: &mut Bench, options: &Growth, results: &mut Results) -> any
             bench.drop(store).await?;
         }
         for consumers in CONSUMER_COUNTS {
-            let store = bench.copy("seed").await?;
+            // Of which each has at least one.
+            let store = bench.copy("seed4").await?;
             let what = format!("{consumers} consumers");
             measure(&store, options, (what, Shape { consumers, ..Shape::default() }), results).await?;
             bench.drop(store).await?;
@@ -93,10 +94,10 @@ async fn stored(bench: &mut Bench, options: &Growth, results: &mut Results) -> a
     let (full, empty) = (bench.copy("seed").await?, bench.copy("seed").await?);
     eprintln!("  storing {} orders", options.stored);
     let began = Instant::now();
-    store_orders(&full, options.stored).await?;
+    store_orders(&full, options.stored, options.conditions.partitions).await?;
     eprintln!("  stored after {:.0} s", began.elapsed().as_secs_f64());
     bench.execute("CHECKPOINT").await?;
-    for round in 0..options.time.rounds {
+    for round in 0..options.conditions.rounds {
         let mut order = [(&empty, "an empty store"), (&full, "much stored")];
         order.rotate_left(round % 2);
         for (store, what) in order {
@@ -108,7 +109,7 @@ async fn stored(bench: &mut Bench, options: &Growth, results: &mut Results) -> a
 }
 
 /// As if they had been decided: with their items, and with the numbers of partitions and stock rows grown by them.
-async fn store_orders(store: &Store, count: u64) -> anyhow::Result<()> {
+async fn store_orders(store: &Store, count: u64, partitions: u16) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(&store.database_url).await?;
     let products = PRODUCTS as u64;
     for from in (0..count).step_by(usize::try_from(CHUNK)?) {
@@ -123,9 +124,9 @@ async fn store_orders(store: &Store, count: u64) -> anyhow::Result<()> {
                FROM variants v JOIN products p ON p.id = v.product_id WHERE v.sku <> 'SCARCE'),
              placed AS (
                INSERT INTO orders (id, account_id, partition, sequence, status, currency, total_amount, accepted_at, decided_at)
-               SELECT id, (SELECT id FROM accounts WHERE name = 'bench'), p.partition, p.sequence + n / {PARTITIONS} + 1, 'paid', 'EUR', 1000,
+               SELECT id, (SELECT id FROM accounts WHERE name = 'bench'), p.partition, p.sequence + n / {partitions} + 1, 'paid', 'EUR', 1000,
                       now() - make_interval(secs => {count} - n), now() - make_interval(secs => {count} - n)
-               FROM made JOIN partitions p ON p.partition = n % {PARTITIONS})
+               FROM made JOIN partitions p ON p.partition = n % {partitions})
              INSERT INTO order_items (order_id, line, allocation, product_id, variant_id, warehouse_id, quantity, stock_version,
                                       unit_amount, name, sku)
              SELECT m.id, 0, 0, v.id, v.id, s.warehouse_id, 1, s.version + m.n / {products} + 1, 1000, v.name, v.sku
@@ -134,7 +135,7 @@ async fn store_orders(store: &Store, count: u64) -> anyhow::Result<()> {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
     }
     let grow = format!(
-        "UPDATE partitions SET sequence = sequence + {count} / {PARTITIONS} + 1;
+        "UPDATE partitions SET sequence = sequence + {count} / {partitions} + 1;
          UPDATE stock SET version = version + {count} / {products} + 1;"
     );
     sqlx::raw_sql(AssertSqlSafe(grow)).execute(&mut connection).await?;
@@ -150,7 +151,7 @@ async fn measure(
 ) -> anyhow::Result<()> {
     let system = System::start(store, Who::Onhand, shape).await?;
     let base = load_of(store, &system, Kind::Spread, CLIENTS);
-    let load = Load { warm_up: options.time.warm_up(), measured: options.time.measured(), ..base };
+    let load = Load { warm_up: options.conditions.warm_up(), measured: options.conditions.measured(), ..base };
     let (seen, ()) = load::run(&load, async || Ok(())).await?;
     system.stop().await?;
     let (decided, p99) = (seen.rate(), seen.latency().p99);

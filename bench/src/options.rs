@@ -41,14 +41,17 @@ pub(crate) struct Compare {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16, 32, 64])]
     pub(crate) pools: Vec<u32>,
     #[command(flatten)]
-    pub(crate) time: Time,
+    pub(crate) conditions: Conditions,
     /// Where the report is written
     #[arg(long, default_value = "bench/results")]
     pub(crate) results: PathBuf,
 }
 
 #[derive(Args, Clone, Copy)]
-pub(crate) struct Time {
+pub(crate) struct Conditions {
+    /// Partitions of the store, unless they are what is measured: with one consumer, the fewer the larger are messages
+    #[arg(long, default_value_t = 2)]
+    pub(crate) partitions: u16,
     /// Seconds that are measured, of each system in each round
     #[arg(long, default_value_t = 6)]
     pub(crate) seconds: u64,
@@ -60,7 +63,7 @@ pub(crate) struct Time {
     pub(crate) rounds: usize,
 }
 
-impl Time {
+impl Conditions {
     pub(crate) fn measured(self) -> Duration {
         Duration::from_secs(self.seconds)
     }
@@ -77,7 +80,7 @@ pub(crate) struct Profile {
     #[arg(long, default_value_t = 256)]
     pub(crate) clients: usize,
     #[command(flatten)]
-    pub(crate) time: Time,
+    pub(crate) conditions: Conditions,
     /// Where the report is written
     #[arg(long, default_value = "bench/results")]
     pub(crate) results: PathBuf,
@@ -92,7 +95,7 @@ pub(crate) struct Growth {
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) waiting: u64,
     #[command(flatten)]
-    pub(crate) time: Time,
+    pub(crate) conditions: Conditions,
     /// Where the report is written
     #[arg(long, default_value = "bench/results")]
     pub(crate) results: PathBuf,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{Connection as _, FromRow, PgConnection};
 
-use crate::bench::{Bench, PARTITIONS};
+use crate::bench::Bench;
 use crate::compare::{Loaded, Run, load_of, measure};
 use crate::load::Load;
 use crate::options::Profile;
@@ -33,7 +33,7 @@ pub(crate) async fn run(options: &Profile) -> anyhow::Result<()> {
     let statements = [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track_planning", "on")];
     let mut bench = Bench::start(&statements).await?;
     bench.execute("CREATE EXTENSION pg_stat_statements").await?;
-    bench.fill("seed", PARTITIONS).await?;
+    bench.fill("seed", options.conditions.partitions).await?;
     let mut admin = PgConnection::connect(bench.admin_url()).await?;
     let mut profiled = Vec::new();
     for loaded in [Loaded::Full, Loaded::NotAwaited] {
@@ -41,8 +41,8 @@ pub(crate) async fn run(options: &Profile) -> anyhow::Result<()> {
         let system = System::start(&store, Who::Onhand, Shape::default()).await?;
         let load = Load {
             awaited: loaded == Loaded::Full,
-            warm_up: options.time.warm_up(),
-            measured: options.time.measured(),
+            warm_up: options.conditions.warm_up(),
+            measured: options.conditions.measured(),
             ..load_of(&store, &system, options.scenario, options.clients)
         };
         // Warm, then counted from nothing.

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::compare::{Loaded, Results, Run, median};
 use crate::growth;
-use crate::options::{Compare, Growth, Profile, Time};
+use crate::options::{Compare, Conditions, Growth, Profile};
 use crate::profile::Profiled;
 use crate::scenario::Kind;
 use crate::system::Who;
@@ -21,7 +21,7 @@ const PARTS: [(Part, &str); 5] = [
 
 pub(super) fn compared(options: &Compare, results: &Results, plots: &[String]) -> String {
     let mut text = "# Onhand beside transactions per order\n\n".to_owned();
-    text.push_str(&conditions(options.time));
+    text.push_str(&conditions(options.conditions));
     text.push_str("\n## Against what was promised\n\n");
     text.push_str(&promises(results));
     for plot in plots {
@@ -67,7 +67,7 @@ pub(super) fn compared(options: &Compare, results: &Results, plots: &[String]) -
 }
 
 /// What it ran on.
-fn conditions(time: Time) -> String {
+fn conditions(conditions: Conditions) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |(_, name)| name);
@@ -77,11 +77,12 @@ fn conditions(time: Time) -> String {
         memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     format!(
         "{cores} cores ({model}), {} GiB, shared by clients, api, broker, consumer and database. fsync on, synchronous_commit on, quorum \
-         queues, publisher confirms. {} s measured after {} s of warm-up, {} alternating rounds, medians.\n",
+         queues, publisher confirms. {} partitions. {} s measured after {} s of warm-up, {} alternating rounds, medians.\n",
         kib.unwrap_or(0) >> 20,
-        time.seconds,
-        time.warm_up,
-        time.rounds
+        conditions.partitions,
+        conditions.seconds,
+        conditions.warm_up,
+        conditions.rounds
     )
 }
 
@@ -207,7 +208,7 @@ fn costs(results: &Results) -> String {
 
 pub(super) fn grown(options: &Growth, results: &growth::Results) -> String {
     let mut text = "# Onhand as it grows\n\n".to_owned();
-    text.push_str(&conditions(options.time));
+    text.push_str(&conditions(options.conditions));
     text.push_str(
         "\n`spread`, each outcome awaited, 256 clients.\n\n| | decided/s | p99 ms |\n| --- | ---: | ---: |\n",
     );
@@ -248,7 +249,7 @@ const STATEMENT_CHARACTERS_MAX: usize = 100;
 
 pub(super) fn profiled(options: &Profile, profiled: &[Profiled]) -> String {
     let mut text = format!("# Where the time of an order goes: `{}`\n\n", options.scenario.name());
-    text.push_str(&conditions(options.time));
+    text.push_str(&conditions(options.conditions));
     for Profiled { run, statements } in profiled {
         let orders = run.decided * run.usage.seconds;
         let awaited = if run.load == Loaded::Full { "awaited" } else { "not awaited" };
