@@ -12,6 +12,8 @@ mod need;
 mod pace;
 mod serving;
 mod settle;
+#[cfg(test)]
+mod simulation;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
