@@ -78,7 +78,7 @@ fn run(seed: u64, flaw: Option<Flaw>, tally: &mut Tally) -> Result<(), String> {
 
 /// How many seeds are tried: more where somebody asks for more.
 fn seeds() -> u64 {
-    std::env::var("ONHAND_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60)
+    std::env::var("SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60)
 }
 
 #[test]
